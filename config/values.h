@@ -1,0 +1,130 @@
+#pragma once
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <string_view>
+
+#include "config/scan.h"
+#include "preload/base/text.h"
+
+namespace poireau {
+enum class SampleBy : uint8_t { bytes, calls };
+enum class LogLevel : uint8_t { off, error, info, debug };
+enum class Deepbind : uint8_t { strip, keep };
+enum class Runtimes : uint8_t { step_aside, sample };
+}  // namespace poireau
+
+/// The types an option can have. Each holds a value and knows its text: `set` takes a text or leaves the value as
+/// it was, `show` gives one back that `set` takes (in `scratch`, which must be fresh, or a view of the value).
+/// Scalars are atomics, to be read by any thread at any time.
+namespace poireau::config {
+
+enum class [[nodiscard]] SetResult : uint8_t { ok, unknown, malformed, out_of_range, too_late };
+
+/// Takes a whole number off the front of `text`; as in TOML, underscores may stand between its digits.
+SetResult take_number(std::string_view& text, unsigned base, uint64_t& out) noexcept;
+
+class Size : public std::atomic<uint64_t> {
+ public:
+  static constexpr std::string_view kType = "size", kRange = "0..1TiB",
+                                    kWanted = "a size (a whole number, with a suffix like 512KiB or 32M if you like)";
+  static constexpr uint64_t kMost = uint64_t{1} << 40;
+  constexpr explicit Size(uint64_t initial) noexcept : atomic(initial) {}
+  SetResult set(std::string_view text) noexcept;
+  std::string_view show(Text& scratch) const noexcept { return show(load(std::memory_order_relaxed), scratch); }
+  static std::string_view show(uint64_t value, Text& scratch) noexcept { return scratch.bytes(value).view(); }
+};
+
+class Count : public std::atomic<uint64_t> {
+ public:
+  static constexpr std::string_view kType = "count", kRange = "0..2^64-1", kWanted = "a whole number (12 or 0xC)";
+  constexpr explicit Count(uint64_t initial) noexcept : atomic(initial) {}
+  SetResult set(std::string_view text) noexcept;
+  std::string_view show(Text& scratch) const noexcept { return show(load(std::memory_order_relaxed), scratch); }
+  static std::string_view show(uint64_t value, Text& scratch) noexcept { return (scratch << value).view(); }
+};
+
+class Flag : public std::atomic<bool> {
+ public:
+  static constexpr std::string_view kType = "flag", kRange = "on, off", kWanted = "one of on, off";
+  constexpr explicit Flag(bool initial) noexcept : atomic(initial) {}
+  SetResult set(std::string_view text) noexcept;
+  std::string_view show(Text& scratch) const noexcept { return show(load(std::memory_order_relaxed), scratch); }
+  static std::string_view show(bool value, Text&) noexcept { return value ? "on" : "off"; }
+};
+
+/// The names of an enum's values, in order.
+template <typename Enum>
+constexpr std::string_view kChoices = "";
+template <>
+inline constexpr std::string_view kChoices<SampleBy> = "one of bytes, calls";
+template <>
+inline constexpr std::string_view kChoices<LogLevel> = "one of off, error, info, debug";
+template <>
+inline constexpr std::string_view kChoices<Deepbind> = "one of strip, keep";
+template <>
+inline constexpr std::string_view kChoices<Runtimes> = "one of step_aside, sample";
+
+/// The place of `text` in a list of words; -1 when it isn't there.
+int choice_number(std::string_view choices, std::string_view text) noexcept;
+/// The word in that place; empty when the list is shorter.
+std::string_view choice_name(std::string_view choices, int number) noexcept;
+
+template <typename Enum>
+class Choice : public std::atomic<Enum> {
+ public:
+  static constexpr std::string_view kType = "choice", kWanted = kChoices<Enum>;
+  static constexpr std::string_view kRange = kWanted.substr(std::string_view("one of ").size());
+  constexpr explicit Choice(Enum initial) noexcept : std::atomic<Enum>(initial) {}
+  SetResult set(std::string_view text) noexcept {
+    const int number = choice_number(kRange, text);
+    if (number < 0) return SetResult::malformed;
+    this->store(static_cast<Enum>(number), std::memory_order_relaxed);
+    return SetResult::ok;
+  }
+  std::string_view show(Text& scratch) const noexcept { return show(this->load(std::memory_order_relaxed), scratch); }
+  static std::string_view show(Enum value, Text&) noexcept { return choice_name(kRange, static_cast<int>(value)); }
+};
+
+/// Text in place. Not for readers that race with a writer. All-zero is the empty text.
+template <size_t kMost>
+class FixedText {
+ public:
+  constexpr explicit FixedText(std::string_view initial) noexcept : size_(static_cast<uint16_t>(initial.size())) {
+    std::copy(initial.begin(), initial.end(), data_.begin());
+  }
+  [[nodiscard]] std::string_view view() const noexcept { return {data_.data(), size_}; }
+
+ protected:
+  static SetResult check(std::string_view text) noexcept {
+    if (text.size() > kMost) return SetResult::out_of_range;
+    return has_control_characters(text) ? SetResult::malformed : SetResult::ok;
+  }
+  void assign(std::string_view checked) noexcept {
+    std::memmove(data_.data(), checked.data(), checked.size());  // it may be a view of ourselves
+    size_ = static_cast<uint16_t>(checked.size());
+  }
+
+ private:
+  std::array<char, kMost> data_{};
+  uint16_t size_;
+};
+
+/// Program names separated by commas; `*` in one stands for any text.
+class Names : public FixedText<512> {
+ public:
+  static constexpr std::string_view kType = "names", kRange = "up to 512 bytes",
+                                    kWanted = "a list of names with commas between them";
+  using FixedText::FixedText;
+  SetResult set(std::string_view text) noexcept;
+  std::string_view show(Text&) const noexcept { return view(); }
+  static std::string_view show(std::string_view value, Text&) noexcept { return value; }
+};
+
+/// Whether one of `names` is `program`, the last part of a program's path. No names match nothing.
+[[nodiscard]] bool names_match(std::string_view names, std::string_view program) noexcept;
+
+}  // namespace poireau::config

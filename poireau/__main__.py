@@ -1,0 +1,5 @@
+import sys
+
+from poireau.cli import main
+
+sys.exit(main())

@@ -1,0 +1,126 @@
+"""The commands: arguments in, an exit status out. What they do is elsewhere."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from poireau import __version__, doctor, launch, layout, options
+from poireau.errors import USAGE, Failure
+
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    parser = _parser()
+    # argparse would take the program's own options for ours, and each Python treats a -- differently.
+    ours, separator, theirs = _split(given)
+    parsed = parser.parse_args(ours)
+    if parsed.verb == "run":
+        parsed.command = [*parsed.command, *([separator] if parsed.command and separator else []), *theirs]
+        if not parsed.command:
+            parser.error("run: which program? For example: run -- ls -l")
+    elif separator:
+        parser.error(f"{parsed.verb or 'poireau'} takes nothing after --")
+    if parsed.verb is None:
+        parser.print_help()
+        return USAGE
+    try:
+        return int(parsed.act(parsed))
+    except Failure as failure:
+        print(f"poireau: {failure}", file=sys.stderr)
+        return failure.status
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _split(given: list[str]) -> tuple[list[str], str, list[str]]:
+    at = given.index("--") if "--" in given else len(given)
+    return given[:at], "--" if at < len(given) else "", given[at + 1 :]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="poireau", description="Where a native program's heap goes.")
+    parser.add_argument("-V", "--version", action="version", version=f"poireau {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="COMMAND", title="commands")
+
+    run = verbs.add_parser(
+        "run",
+        help="run a program with the library preloaded",
+        usage="poireau run [options] -- PROGRAM [ARGUMENT]...",
+        description="Becomes PROGRAM, with the library preloaded: the same process, its exit status, its output.",
+    )
+    run.add_argument("-c", "--period", metavar="SIZE", help="mean bytes between two samples: 1, 64KiB, 2M")
+    run.add_argument("--by", choices=("bytes", "calls"), help="what the period counts")
+    run.add_argument("--log", choices=("off", "error", "info", "debug"), help="what the library says on stderr")
+    run.add_argument("--only", metavar="NAMES", help="programs to profile among those it starts: python3,gcc")
+    run.add_argument(
+        "--set", metavar="NAME=VALUE", action="append", default=[], type=_setting, help="any option (see config)"
+    )
+    run.add_argument("command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    run.set_defaults(act=_run)
+
+    lib = verbs.add_parser("lib", help="print the library's path, for LD_PRELOAD")
+    lib.set_defaults(act=_lib)
+
+    checkup = verbs.add_parser("doctor", help="does it work here, and what can it see of PROGRAM")
+    checkup.add_argument("program", metavar="PROGRAM", nargs="?")
+    checkup.add_argument("--json", action="store_true", help="findings for a program to read")
+    checkup.set_defaults(act=_doctor)
+
+    config = verbs.add_parser("config", help="print a poireau.toml with every option explained")
+    form = config.add_mutually_exclusive_group()
+    form.add_argument("--toml", action="store_true", help="as TOML (the default)")
+    form.add_argument("--json", action="store_true", help="as JSON")
+    config.set_defaults(act=_config)
+    return parser
+
+
+def _setting(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise argparse.ArgumentTypeError(f"{text}: it should read NAME=VALUE")
+    return name.strip(), value.strip()
+
+
+def _run(parsed: argparse.Namespace) -> int:
+    short = {"sample_period": parsed.period, "sample_by": parsed.by, "log": parsed.log, "only": parsed.only}
+    settings = [(name, value) for name, value in short.items() if value is not None] + parsed.set
+    known = options.parse(layout.options_file().read_text()) if settings else []
+    plan = launch.plan(
+        parsed.command, options.environment(settings, known), launch.inherited_environment(), layout.library()
+    )
+    if plan.warning is not None:
+        print(f"poireau: {plan.warning}", file=sys.stderr, flush=True)
+    launch.become(plan)
+
+
+def _lib(parsed: argparse.Namespace) -> int:
+    print(layout.library())
+    return 0
+
+
+def _doctor(parsed: argparse.Namespace) -> int:
+    findings = doctor.examine(parsed.program, launch.inherited_environment())
+    if parsed.json:
+        print(json.dumps(doctor.as_json(findings), indent=2))
+    else:
+        print(doctor.as_text(findings), end="")
+    return 0 if doctor.healthy(findings) else 1
+
+
+def _config(parsed: argparse.Namespace) -> int:
+    toml = layout.options_file().read_text()
+    if parsed.json:
+        described = [asdict(option) for option in options.parse(toml)]
+        print(json.dumps({"schema": "poireau.options", "version": 1, "options": described}, indent=2))
+    else:
+        print(toml, end="")
+    return 0

@@ -1,0 +1,200 @@
+"""Whether the library works here, and what it can see of a program: findings in plain words."""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from poireau import elf, layout, loader, target
+from poireau.errors import Failure
+from poireau.target import Target
+
+SCHEMA = "poireau.doctor"
+SCHEMA_VERSION = 1
+PRELOAD_FILE = Path("/etc/ld.so.preload")
+PROBE_SECONDS = 20
+OK, NOTE, PROBLEM = "ok", "note", "problem"
+
+
+@dataclass(frozen=True)
+class Finding:
+    level: str  # OK, NOTE or PROBLEM
+    about: str
+    text: str
+
+
+def examine(program: str | None, environment: Mapping[str, str], package: Path = layout.PACKAGE) -> list[Finding]:
+    try:
+        library = layout.library(package)
+    except Failure as failure:
+        return [Finding(PROBLEM, "library", str(failure)), *_system(environment)]
+    about_program = [] if program is None else _program(program, environment, library)
+    return [*_library(library, environment), *_system(environment), *about_program]
+
+
+def healthy(findings: Sequence[Finding]) -> bool:
+    return all(finding.level != PROBLEM for finding in findings)
+
+
+def as_text(findings: Sequence[Finding]) -> str:
+    return "".join(f"{finding.level + ':':<9}{finding.about}: {finding.text}\n" for finding in findings)
+
+
+def as_json(findings: Sequence[Finding]) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "version": SCHEMA_VERSION,
+        "healthy": healthy(findings),
+        "findings": [asdict(finding) for finding in findings],
+    }
+
+
+def _library(library: Path, environment: Mapping[str, str]) -> Iterator[Finding]:
+    try:
+        image = elf.read(library)
+    except (elf.BadElf, OSError) as error:
+        yield Finding(PROBLEM, "library", f"{library} can't be read: {error}")
+        return
+    build_id = f", build id {image.build_id}" if image.build_id else ""
+    yield Finding(OK, "library", f"{library}, {image.bits}-bit{build_id}")
+    yield _probe(library, environment)
+    missing = [family for family in layout.FAMILIES if not (library.parent / layout.extension(family)).is_file()]
+    if missing:
+        text = f"no library for {', '.join(missing)} beside it: calls of their own functions go unseen"
+        yield Finding(NOTE, "extensions", text)
+    else:
+        yield Finding(OK, "extensions", f"libraries for {', '.join(layout.FAMILIES)} are beside it")
+
+
+def _probe(library: Path, environment: Mapping[str, str]) -> Finding:
+    """Runs `true` under the library and shows what the library says of itself."""
+    program = shutil.which("true", path=environment.get("PATH", os.defpath)) or "/bin/true"
+    chosen = {name: value for name, value in environment.items() if name not in ("POIREAU_ONLY", "POIREAU_EXCLUDE")}
+    chosen |= {"LD_PRELOAD": str(library), "POIREAU_LOG": "info"}
+    try:
+        done = subprocess.run(
+            [program], env=chosen, stdin=subprocess.DEVNULL, capture_output=True, timeout=PROBE_SECONDS
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return Finding(PROBLEM, "loading", f"{program} under the library: {error}")
+    said = os.fsdecode(done.stderr).strip()
+    if done.returncode != 0:
+        return Finding(PROBLEM, "loading", f"{program} under the library ended with {done.returncode}; it said: {said}")
+    if "cannot be preloaded" in said:
+        return Finding(PROBLEM, "loading", said.splitlines()[0])
+    if not said:
+        return Finding(NOTE, "loading", f"{program} runs under the library, which said nothing (see `only` and `log`)")
+    return Finding(OK, "loading", " / ".join(said.splitlines()))
+
+
+def _system(environment: Mapping[str, str]) -> Iterator[Finding]:
+    yield _c_library()
+    yield Finding(OK, "kernel", " ".join((os.uname().sysname, os.uname().release, os.uname().machine)))
+    yield _preloads("LD_PRELOAD", loader.preloads(environment), "kept, behind ours")
+    try:
+        listed = PRELOAD_FILE.read_text(errors="replace")
+    except FileNotFoundError:
+        listed = ""
+    except OSError as error:
+        yield Finding(NOTE, str(PRELOAD_FILE), f"can't be read: {error.strerror}")
+        listed = ""
+    entries = re.sub("#.*", "", listed).replace(":", " ").split()
+    yield _preloads(str(PRELOAD_FILE), entries, "loaded into everything, behind ours")
+    yield _limit("open files", resource.RLIMIT_NOFILE, "")
+    yield _limit("address space", resource.RLIMIT_AS, "; the library takes its part of it, and only what it uses")
+    yield _seccomp()
+
+
+def _c_library() -> Finding:
+    try:
+        version = os.confstr("CS_GNU_LIBC_VERSION")
+    except (OSError, ValueError):
+        version = None
+    if version is None:
+        return Finding(NOTE, "C library", "this python3 does not run on glibc; the library serves glibc programs only")
+    return Finding(OK, "C library", version)
+
+
+def _preloads(about: str, entries: Sequence[str], fate: str) -> Finding:
+    if not entries:
+        return Finding(OK, about, "empty")
+    return Finding(NOTE, about, f"{', '.join(entries)} ({fate})")
+
+
+def _limit(about: str, which: int, remark: str) -> Finding:
+    soft, hard = resource.getrlimit(which)
+    if soft == resource.RLIM_INFINITY:
+        return Finding(OK, about, "no limit")
+    text = f"at most {soft}" + ("" if hard == soft else f" (can be raised to {'any' if hard < 0 else hard})")
+    return Finding(NOTE if remark else OK, about, text + remark)
+
+
+def _seccomp() -> Finding:
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return Finding(NOTE, "seccomp", "unknown: /proc is not mounted")
+    mode = re.search(r"^Seccomp:\s*(\d+)", status, re.MULTILINE)
+    if mode is None or mode[1] == "0":
+        return Finding(OK, "seccomp", "no filter")
+    text = "this shell's programs inherit a system call filter; under one the library makes no unusual system call"
+    return Finding(NOTE, "seccomp", text)
+
+
+def _program(command: str, environment: Mapping[str, str], library: Path) -> Iterator[Finding]:
+    try:
+        found = target.examine(target.find(command, environment), environment, library)
+    except (Failure, elf.BadElf) as error:
+        yield Finding(PROBLEM, "program", str(error))
+        return
+    through = "" if found.program == found.path else f", run by {found.program}"
+    yield Finding(OK, "program", f"{found.path}{through}")
+    yield from _runtimes(found)
+    if found.obstacle is not None:
+        yield Finding(PROBLEM, "preload", f"{found.program} {found.obstacle}: `run` leaves it alone")
+        return
+    if found.image is None:
+        yield Finding(NOTE, "preload", f"{found.program} can't be read, so nothing is known about its allocator")
+        return
+    yield from _allocators(found, library)
+
+
+def _runtimes(found: Target) -> Iterator[Finding]:
+    needed = {os.path.basename(name) for each in found.objects for name in each.needed}
+    if found.image is not None and ".go.buildinfo" in found.image.sections:
+        yield _aside("Go", "Go's own heap does not come from malloc; only what C code takes (cgo) could be seen")
+    if found.path.name == "java" or any(name.startswith(("libjli.so", "libjvm.so")) for name in needed):
+        yield _aside("Java", "its objects do not come from malloc; only what the JVM itself takes could be seen")
+    if found.path.name.startswith("wine") or any(name.startswith("libwine.so") for name in needed):
+        yield _aside("Wine", "the heaps of Windows programs do not come from malloc; only Wine's own could be seen")
+
+
+def _aside(runtime: str, why: str) -> Finding:
+    return Finding(NOTE, "runtime", f'{runtime}: {why}. The library steps aside unless `runtimes` is "sample"')
+
+
+def _allocators(found: Target, library: Path) -> Iterator[Finding]:
+    allocator = found.allocator
+    if allocator is None:
+        yield Finding(NOTE, "allocator", "none of its libraries defines malloc")
+    elif allocator is found.image:
+        text = f"{found.program} defines malloc itself: its calls never reach a preloaded library. Link libpoireau.a"
+        yield Finding(PROBLEM, "allocator", text)
+    else:
+        yield Finding(OK, "allocator", f"malloc comes from {allocator.path}")
+    if not found.families:
+        yield Finding(OK, "extensions", "it needs none of the extension libraries")
+    for family in found.families:
+        extension = library.parent / layout.extension(family)
+        if extension.is_file():
+            yield Finding(OK, "extensions", f"`run` adds {extension.name}, for the calls only {family} has")
+        else:
+            text = f"it may call functions only {family} has, and {extension.name} is missing: these go unseen"
+            yield Finding(PROBLEM, "extensions", text)

@@ -1,0 +1,25 @@
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+#include "preload/sampled.h"
+
+namespace poireau {
+
+/// What an extension library takes from libpoireau.so, which is preloaded before it.
+struct Extension {
+  uint64_t version;  // kExtensionVersion, or they don't fit
+  ptrdiff_t gap_offset;
+  int64_t region_floor;
+  bool ready;  // else ask again later
+  sampled::Verdict (*judge)(const sampled::Request&) noexcept;
+  void (*settle)(const sampled::Request&, const Pick&, bool granted) noexcept;
+  bool (*release)(void*) noexcept;
+  bool (*measure)(const void*, size_t&) noexcept;
+  void* (*hand_over)(void*) noexcept;
+};
+constexpr uint64_t kExtensionVersion = 1;
+
+}  // namespace poireau
+
+extern "C" [[gnu::visibility("default")]] const poireau::Extension* poireau_extension();

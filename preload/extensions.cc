@@ -1,0 +1,110 @@
+#include <dlfcn.h>
+
+#include <atomic>
+
+#include "preload/extension.h"
+#include "preload/reentry.h"
+#include "preload/shapes.h"
+
+// The hooks of one allocator's own functions, in a library of their own (see hooks.def). The hot path is the same as
+// in libpoireau.so, on the same counter; all else is asked of libpoireau.so.
+
+using namespace poireau;
+
+extern "C" [[gnu::weak]] const Extension* poireau_extension();
+
+namespace poireau {
+
+constinit ptrdiff_t gap_offset = cpu::kUnusedThreadWord;
+constinit int64_t tracked_alloc::region_floor = tracked_alloc::kEverything;
+
+namespace {
+constinit std::atomic<const Extension*> shim{nullptr};
+void connect() noexcept;
+}  // namespace
+
+namespace sampled {
+
+Verdict judge(const Request& request) noexcept {
+  if (const Extension* const known = shim.load(std::memory_order_acquire)) return known->judge(request);
+  cpu::store_thread_word(cpu::kUnusedThreadWord, 0);
+  connect();
+  return {shim.load(std::memory_order_relaxed) != nullptr ? Way::again : Way::pass, {}};
+}
+
+void settle(const Request& request, const Pick& pick, bool granted) noexcept {
+  shim.load(std::memory_order_relaxed)->settle(request, pick, granted);
+}
+
+void* early(const Request&) noexcept { return nullptr; }
+void* early_resize(const Request&, void*) noexcept { return nullptr; }
+
+bool release(void* ptr) noexcept {
+  connect();
+  const Extension* const known = shim.load(std::memory_order_acquire);
+  return known != nullptr && known->release(ptr);
+}
+
+bool measure(const void* ptr, size_t& size) noexcept {
+  connect();
+  const Extension* const known = shim.load(std::memory_order_acquire);
+  return known != nullptr && known->measure(ptr, size);
+}
+
+void* hand_over(void* ptr) noexcept {
+  connect();
+  const Extension* const known = shim.load(std::memory_order_acquire);
+  return known == nullptr ? ptr : known->hand_over(ptr);
+}
+
+}  // namespace sampled
+}  // namespace poireau
+
+#define HOOK_ROW(shape, library, ...) SHAPE_##shape(__VA_ARGS__)
+#include "preload/rows.h"
+
+namespace poireau {
+namespace {
+
+constinit std::atomic<bool> resolved{false}, connecting{false};
+
+/// Counts each function only where it doesn't come back by another of ours.
+void route() noexcept {
+  [[maybe_unused]] Heap heap = nullptr;
+  if (auto* default_heap = reinterpret_cast<Heap (*)()>(dlsym(RTLD_NEXT, "mi_heap_get_default"))) heap = default_heap();
+#define ROUTE_allocate(name) \
+  if (next.name != nullptr && reentry::counted_by(next.name, heap) != 0) real.name = through_##name;
+#define ROUTE_resize ROUTE_allocate
+#define ROUTE_store ROUTE_allocate
+#define ROUTE_release(name)
+#define ROUTE_ask(name)
+#define ROUTE_answer(name)
+#define HOOK_ROW(shape, library, name, ...) ROUTE_##shape(name)
+#ifndef POIREAU_EXTENSION_dlmalloc
+#include "preload/rows.h"
+#endif
+}
+
+/// Resolves our functions, and takes up with libpoireau.so once it is ready.
+void connect() noexcept {
+  if (connecting.exchange(true)) return;  // our own lookups, or another thread
+  if (!resolved.exchange(true)) {
+    resolve();
+    real = next;
+  }
+  if (shim.load(std::memory_order_relaxed) == nullptr && poireau_extension != nullptr) {
+    const Extension* const found = poireau_extension();
+    if (found->version == kExtensionVersion && found->ready) {
+      gap_offset = found->gap_offset;
+      tracked_alloc::region_floor = found->region_floor;
+      route();
+      shim.store(found, std::memory_order_release);
+    }
+  }
+  connecting.store(false);
+}
+
+[[gnu::constructor]] void load() noexcept { connect(); }
+
+}  // namespace
+}  // namespace poireau

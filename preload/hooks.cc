@@ -1,0 +1,48 @@
+#include "preload/hooks.h"
+
+#include "preload/module.h"
+#include "preload/reentry.h"
+#include "preload/shapes.h"
+
+using namespace poireau;
+
+#define LIBC_ROW(shape, library, ...) SHAPE_##shape(__VA_ARGS__)
+#include "preload/rows.h"
+
+namespace poireau::hooks {
+namespace {
+
+void* reallocarray_over_realloc(void* ptr, size_t count, size_t size) noexcept {
+  size_t bytes;
+  if (!__builtin_mul_overflow(count, size, &bytes)) return real.realloc(ptr, bytes);
+  errno = ENOMEM;
+  return nullptr;
+}
+
+}  // namespace
+
+void complete() noexcept {
+#define LIBC_ROW(shape, library, name, ...) real.name = next.name;
+#include "preload/rows.h"
+  // glibc's own calls realloc by name, which would count it twice.
+  real.reallocarray = reallocarray_over_realloc;
+  if (next.cfree == nullptr) real.cfree = next.free;
+  if (next.free_sized == nullptr) real.free_sized = as<decltype(real.free_sized)>(next.free);
+  if (next.free_aligned_sized == nullptr) real.free_aligned_sized = as<decltype(real.free_aligned_sized)>(next.free);
+}
+
+void route() noexcept {
+  if (map_of(next.malloc) == map_of(next.dlopen)) return;  // libc's own never come back
+#define ROUTE_allocate(name) \
+  if (map_of(next.name) == map_of(next.malloc) && reentry::counted_by(next.name) != 0) real.name = through_##name;
+#define ROUTE_resize(name) \
+  if (real.name == next.name) ROUTE_allocate(name)
+#define ROUTE_store ROUTE_allocate
+#define ROUTE_release(name)
+#define ROUTE_ask(name)
+#define ROUTE_other(name)
+#define LIBC_ROW(shape, library, name, ...) ROUTE_##shape(name)
+#include "preload/rows.h"
+}
+
+}  // namespace poireau::hooks

@@ -1,0 +1,12 @@
+#pragma once
+
+/// The malloc family's hooks. The functions here are for lifecycle.cc, in this order.
+namespace poireau::hooks {
+
+/// Fills in `real` what `next` lacks.
+void complete() noexcept;
+
+/// Finds the functions of the allocator beneath that come back to our hooks, and has them counted there only.
+void route() noexcept;
+
+}  // namespace poireau::hooks

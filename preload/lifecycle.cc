@@ -1,0 +1,188 @@
+#include <dlfcn.h>
+#include <pthread.h>
+#include <sys/auxv.h>
+#include <unistd.h>
+
+#include <atomic>
+
+#include "config/load.h"
+#include "config/options.h"
+#include "preload/base/cpu.h"
+#include "preload/base/sys.h"
+#include "preload/base/text.h"
+#include "preload/hooks.h"
+#include "preload/module.h"
+#include "preload/operators.h"
+#include "preload/poireau.h"
+#include "preload/process.h"
+#include "preload/real.h"
+#include "preload/sampled.h"
+#include "preload/sandbox.h"
+#include "preload/stats.h"
+#include "tracked_alloc/tracked_alloc.h"
+
+#ifndef POIREAU_VERSION
+#error "the build defines POIREAU_VERSION"
+#endif
+
+extern "C" {
+// Runtimes that live on ideas of their own about memory and signals; each has one of these where it is linked in.
+[[gnu::weak]] void __asan_init();
+[[gnu::weak]] void __tsan_init();
+[[gnu::weak]] void __msan_init();
+[[gnu::weak]] void __hwasan_init();
+[[gnu::weak]] void __lsan_init();
+[[gnu::weak]] void _cgo_topofstack();
+[[gnu::weak]] void JLI_Launch();
+[[gnu::weak]] void JNI_CreateJavaVM();
+}
+
+namespace poireau::lifecycle {
+namespace {
+
+enum class Phase { untouched, resolving, resolved, configuring, done };
+constinit std::atomic<Phase> phase{Phase::untouched};
+
+bool advance(Phase from, Phase to) noexcept { return phase.compare_exchange_strong(from, to); }
+
+/// Why this process is not to be sampled; empty: it is.
+std::string_view reason_to_sleep(bool secure) noexcept {
+  if (secure) return "the program runs with other rights than its user's";
+  if (!reached()) return "the program has a malloc of its own";
+  if (__asan_init != nullptr || __tsan_init != nullptr || __msan_init != nullptr || __hwasan_init != nullptr ||
+      __lsan_init != nullptr)
+    return "a sanitizer is at work";
+  const std::string_view program = process::program(), called_as = process::called_as();
+  if (options.runtimes.load(std::memory_order_relaxed) == Runtimes::step_aside) {
+    if (_cgo_topofstack != nullptr) return "the program is written in Go (set runtimes = sample to sample it)";
+    if (JLI_Launch != nullptr || JNI_CreateJavaVM != nullptr)
+      return "this is Java (set runtimes = sample to sample it)";
+    if (program.starts_with("wine")) return "this is Wine (set runtimes = sample to sample it)";
+  }
+  const bool among = config::names_match(options.only.view(), program) || config::names_match(options.only.view(), called_as);
+  if (!options.only.view().empty() && !among) return "the program is not among those of the option only";
+  if (config::names_match(options.exclude.view(), program) || config::names_match(options.exclude.view(), called_as))
+    return "the program is excluded";
+  return {};
+}
+
+LogLevel log_level() noexcept { return options.log.load(std::memory_order_relaxed); }
+
+Text line() noexcept {
+  Text text;
+  text << "poireau: " << process::program() << "[" << static_cast<uint64_t>(sys::process_id()) << "]: ";
+  return text;
+}
+
+void say(Text& text) noexcept { sys::write(STDERR_FILENO, (text << "\n").view()); }
+
+void introduce(std::string_view sleeping) noexcept {
+  Text text = line();
+  text << "version " POIREAU_VERSION ", over "
+       << module_of(reinterpret_cast<const void*>(next.malloc)).name << ", ";
+  const uint64_t period = options.sample_period.load(std::memory_order_relaxed);
+  if (!sleeping.empty())
+    text << "not sampling: " << sleeping;
+  else if (period == 0)
+    text << "sampling is off";
+  else if (period == 1)
+    text << "every call a sample";
+  else if (options.sample_by.load(std::memory_order_relaxed) == SampleBy::calls)
+    text << "a sample every " << period << " calls";
+  else
+    (text << "a sample every ").bytes(period);
+  if (sandbox::state() != sandbox::State::open) text << "; in a seccomp sandbox";
+  say(text);
+}
+
+void configure() noexcept {
+  const bool secure = getauxval(AT_SECURE) != 0;
+  sandbox::look();
+  const bool may_call = sandbox::state() == sandbox::State::open;
+  if (!secure && sandbox::state() != sandbox::State::strict)
+    config::load(environ, [](std::string_view complaint) {
+      Text text;
+      sys::write(STDERR_FILENO, (text << complaint << "\n").view());
+    });
+  process::begin(may_call);
+  const std::string_view sleeping = reason_to_sleep(secure);
+  if (!sleeping.empty()) sampled::set_dormant();
+  hooks::route();
+  operators::classify();
+  if (log_level() >= LogLevel::info) introduce(sleeping);
+}
+
+void in_fork_child() noexcept {
+  process::forked();
+  sampler.restart();
+  sampled::forked();
+}
+
+[[gnu::constructor]] void load() noexcept {
+  start();
+  pthread_atfork(nullptr, nullptr, in_fork_child);
+}
+
+[[gnu::destructor]] void unload() noexcept {
+  if (log_level() < LogLevel::debug || sampled::dormant()) return;
+  Text text = line();
+  text << stats.samples.load(std::memory_order_relaxed) << " samples, "
+       << stats.sampled_bytes.load(std::memory_order_relaxed) << " bytes in them, "
+       << stats.counted_bytes.load(std::memory_order_relaxed) << " bytes counted, "
+       << stats.dropped.load(std::memory_order_relaxed) << " dropped, " << stats.early.load(std::memory_order_relaxed)
+       << " early";
+  say(text);
+}
+
+}  // namespace
+
+sampled::Way start() noexcept {
+  using enum sampled::Way;
+  if (advance(Phase::untouched, Phase::resolving)) {
+    resolve();
+    hooks::complete();
+    operators::complete();
+    gap_offset = cpu::offset_from_thread_pointer(&sampler);
+    tracked_alloc::region_floor = tracked_alloc::kRegionFloor;
+    phase = Phase::resolved;
+  }
+  if (phase == Phase::resolving) return early;  // dlsym itself, or another thread
+  // Before libc's own constructor there are no options to read.
+  if (environ == nullptr) return pass;
+  if (advance(Phase::resolved, Phase::configuring)) {
+    configure();
+    phase = Phase::done;
+    sampled::set_ready();
+  }
+  return phase == Phase::done ? again : pass;
+}
+
+bool relocated() noexcept {
+  static constinit const void* const volatile relocated_address = &phase;
+  return relocated_address == &phase;  // the latter is counted from the instruction
+}
+
+}  // namespace poireau::lifecycle
+
+using namespace poireau;
+
+extern "C" [[gnu::visibility("default")]] const char* poireau_version() { return POIREAU_VERSION; }
+
+extern "C" [[gnu::visibility("default")]] size_t poireau_get_stats(poireau_stats* out, size_t size) {
+  const process::RunId id = process::run_id();
+  const poireau_stats now = {
+      .samples = stats.samples.load(std::memory_order_relaxed),
+      .sampled_bytes = stats.sampled_bytes.load(std::memory_order_relaxed),
+      .counted_bytes = stats.counted_bytes.load(std::memory_order_relaxed),
+      .early = stats.early.load(std::memory_order_relaxed),
+      .dropped = stats.dropped.load(std::memory_order_relaxed),
+      .generation = process::generation(),
+      .deepbinds = stats.deepbinds.load(std::memory_order_relaxed),
+      .namespaces = stats.namespaces.load(std::memory_order_relaxed),
+      .sample_period = sampled::dormant() ? 0 : options.sample_period.load(std::memory_order_relaxed),
+      .run_id = {id.high, id.low},
+  };
+  const size_t known = size < sizeof now ? size : sizeof now;
+  __builtin_memcpy(out, &now, known);
+  return known;
+}

@@ -1,0 +1,22 @@
+#pragma once
+#include <cstdint>
+#include <string_view>
+
+struct link_map;
+
+/// The loaded file that holds an address, without a lock (glibc >= 2.35; nothing is found with an older one).
+namespace poireau {
+
+struct Module {
+  link_map* map = nullptr;
+  uintptr_t base = 0;
+  std::string_view name;  // without its folder; the program's own name for the program
+};
+[[nodiscard]] Module module_of(const void* address) noexcept;
+
+template <typename Result, typename... Arguments>
+link_map* map_of(Result (*function)(Arguments...)) noexcept {
+  return module_of(reinterpret_cast<const void*>(function)).map;
+}
+
+}  // namespace poireau

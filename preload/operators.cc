@@ -1,0 +1,111 @@
+#include "preload/operators.h"
+
+#include <dlfcn.h>
+
+#include <algorithm>
+#include <bit>
+
+#include "preload/base/sys.h"
+#include "preload/module.h"
+#include "preload/reentry.h"
+#include "preload/shapes.h"
+
+// Who may be next, and what we do then:
+//   nobody              a C program, perhaps with C++ plugins: we are operator new, over malloc
+//   the C++ runtime     its new is max(size, 1) bytes of malloc: we do the same ourselves, so that the kind is known and
+//                       the request counted once; the runtime gets it only when malloc fails, for the handler and the throw
+//   the allocator       counted here, and it serves it
+//   anybody else        he has his reasons: passed on uncounted, what he asks malloc for is counted there
+// and if the executable replaces but one of the forms, the others are the runtime's that call it: all are passed on.
+
+using namespace poireau;
+
+namespace {
+
+void* block(size_t size, size_t alignment) noexcept {
+  size = std::max<size_t>(size, 1);
+  if (alignment <= kAnyType) return real.malloc(size);
+  if (!std::has_single_bit(alignment) || size > SIZE_MAX - alignment) return nullptr;
+  return real.aligned_alloc(alignment, (size + alignment - 1) & -alignment);
+}
+
+/// A program of C has no operator new in sight even when a plugin of it brought the C++ runtime along.
+void* find_hidden(const char* name, const void* caller) noexcept {
+  for (const char* runtime : {"libstdc++.so.6", "libc++abi.so.1", "libc++.so.1"})
+    if (void* library = real.dlopen(runtime, RTLD_LAZY | RTLD_NOLOAD); library != nullptr)
+      if (void* found = dlsym(library, name); found != nullptr) return found;
+  const Module module = module_of(caller);
+  return module.map == nullptr || module.map == module_of(&kPage).map ? nullptr : dlsym(module.map, name);
+}
+
+template <typename... Arguments>
+void* fail(const char* name, const void* caller, void* (*following)(Arguments...), Arguments... arguments) {
+  constexpr bool throws = !std::disjunction_v<std::is_same<Arguments, Nothrow>...>;
+  if (following == nullptr) following = reinterpret_cast<void* (*)(Arguments...)>(find_hidden(name, caller));
+  if (following != nullptr) return following(arguments...);
+  if constexpr (throws) {
+    sys::write(2, "poireau: operator new is out of memory and finds no C++ runtime to throw std::bad_alloc\n");
+    __builtin_trap();
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+#define OPERATOR_allocate(name, result, parameters, arguments, bytes, alignment_)                            \
+  static result plain_##name parameters {                                                                   \
+    if (result got = block(bytes, alignment_); got != nullptr) [[likely]] return got;                        \
+    return FAIL_WITH(name, arguments);                                                                      \
+  }
+#define UNPACK(...) __VA_ARGS__
+#define FAIL_WITH(name, arguments) fail(#name, __builtin_return_address(0), next.name, UNPACK arguments)
+#define OPERATOR_release(...)
+
+#define CXX_ROW(shape, library, ...) SHAPE_##shape(__VA_ARGS__) OPERATOR_##shape(__VA_ARGS__)
+#include "preload/rows.h"
+
+namespace poireau::operators {
+namespace {
+
+bool all_reached() noexcept {
+  bool reached = true;
+#define CXX_ROW(shape, library, name, ...) \
+  reached = reached && dlsym(RTLD_DEFAULT, #name) == reinterpret_cast<void*>(&::name);
+#include "preload/rows.h"
+  return reached;
+}
+
+/// Whether all forms that are next belong to the C++ runtime, and its new comes back to us with nothing but its size.
+bool runtime_is_next() noexcept {
+  const link_map* runtime = module_of(dlsym(RTLD_DEFAULT, "__cxa_throw")).map;
+  if (runtime == nullptr) return false;
+  bool all = true;
+#define CXX_ROW(shape, library, name, ...) all = all && (next.name == nullptr || map_of(next.name) == runtime);
+#include "preload/rows.h"
+  return all && next._Znwm != nullptr && reentry::counted_by(next._Znwm) == reentry::kExample;
+}
+
+}  // namespace
+
+void complete() noexcept {
+#define START_allocate(name) real.name = next.name == nullptr ? plain_##name : through_##name;
+#define START_release(name) real.name = next.name == nullptr ? as<decltype(real.name)>(real.free) : next.name;
+#define CXX_ROW(shape, library, name, ...) START_##shape(name)
+#include "preload/rows.h"
+}
+
+void classify() noexcept {
+  if (next._Znwm == nullptr || !all_reached()) return;
+  const bool over_runtime = runtime_is_next();
+#define CLASSIFY_allocate(name)                                                                   \
+  if (next.name != nullptr && over_runtime)                                                       \
+    real.name = plain_##name;                                                                     \
+  else if (map_of(next.name) == map_of(next.malloc) && reentry::counted_by(next.name) == 0)       \
+    real.name = next.name;
+#define CLASSIFY_release(name) \
+  if (over_runtime) real.name = as<decltype(real.name)>(real.free);
+#define CXX_ROW(shape, library, name, ...) CLASSIFY_##shape(name)
+#include "preload/rows.h"
+}
+
+}  // namespace poireau::operators

@@ -1,0 +1,33 @@
+#pragma once
+#include <cstddef>
+
+namespace poireau {
+
+using Nothrow = const void*;       // a reference to std::nothrow, as it is passed
+using Heap = struct MimallocHeap*;  // a mi_heap_t, never looked into
+
+/// One function of each name we export: those of the allocator we stand in front of.
+struct Functions {
+#define HOOK_ROW(shape, library, name, result, parameters, ...) result(*name) parameters;
+#include "preload/rows.h"
+};
+
+/// What comes after us under each name; nullptr where there is none. All nullptr until `resolve`.
+[[gnu::visibility("hidden")]] extern constinit Functions next;
+
+/// What the hooks jump to: `next`, or what stands in for it. The malloc family is complete once `next` is known.
+[[gnu::visibility("hidden")]] extern constinit Functions real;
+
+/// Fills `next` and `real`. May be called from the loader's own first malloc; makes no request that we can't serve.
+void resolve() noexcept;
+
+/// Whether the program's calls come to us: a malloc of the executable's own goes before any preloaded one.
+[[nodiscard]] bool reached() noexcept;
+
+/// The same function under another type: the arguments it doesn't know of it doesn't look at.
+template <typename Function, typename Other>
+Function as(Other* function) noexcept {
+  return reinterpret_cast<Function>(reinterpret_cast<void (*)()>(function));
+}
+
+}  // namespace poireau

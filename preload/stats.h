@@ -1,0 +1,13 @@
+#pragma once
+#include <atomic>
+#include <cstdint>
+
+namespace poireau {
+
+/// Counted on cold paths only. poireau.h says what they mean.
+struct Stats {
+  std::atomic<uint64_t> samples, sampled_bytes, counted_bytes, early, dropped, deepbinds, namespaces;
+};
+[[gnu::visibility("hidden")]] extern constinit Stats stats;
+
+}  // namespace poireau

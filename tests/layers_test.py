@@ -1,0 +1,174 @@
+"""Who may include whom. Each file belongs to one layer, and a layer sees its own files and those of the layers named
+beside it, nothing else. A new file has to be given its place here."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+Layers = dict[str, tuple[str, str]]
+
+CXX: Layers = {
+    # layer: (its files, the layers they may include)
+    "base": ("preload/base/*", ""),
+    "config": ("config/*", "base"),
+    "tracked_alloc": ("tracked_alloc/*", "base"),
+    "tables": ("preload/hooks.def preload/event.def preload/rows.h preload/kinds.h preload/poireau.h", ""),
+    "facts": (
+        "preload/process.* preload/module.* preload/sandbox.* preload/stats.* preload/exponential.h",
+        "base config",
+    ),
+    "callers": ("preload/callers.*", "base config facts"),
+    "sampler": ("preload/sampler.*", "base config facts callers"),
+    "bootstrap": ("preload/bootstrap.*", "base config tracked_alloc"),
+    "real": ("preload/real.*", "base config tables facts bootstrap"),
+    "stack": ("preload/stack*", "base config facts"),
+    "events": ("preload/event.h preload/event.cc preload/sink* preload/lttng/*", "base config tables facts"),
+    "sampled": (
+        "preload/sampled.*",
+        "base config tables facts callers sampler bootstrap real stack events tracked_alloc",
+    ),
+    "hooks": (
+        "preload/hooks.h preload/hooks.cc preload/operators.* preload/wraps.* preload/extension.* preload/extensions.* "
+        "preload/shapes.h preload/reentry.h preload/real_direct.*",
+        "base config tables facts sampler real sampled tracked_alloc",
+    ),
+    "above": (
+        "preload/lifecycle.* preload/control.* preload/faults.*",
+        "base config tables facts callers sampler bootstrap real stack events sampled hooks tracked_alloc",
+    ),
+}
+
+PYTHON: Layers = {
+    "errors": ("poireau/__init__.py poireau/errors.py", ""),
+    "events": ("poireau/events.py", "errors"),
+    "reader": ("poireau/reader/* poireau/native/*", "errors events"),
+    "model": ("poireau/model.py", "errors events"),
+    "analysis": ("poireau/estimate.py poireau/leaks.py poireau/stacks.py", "errors events model"),
+    "report": ("poireau/report/*", "errors events model analysis"),
+    "control": ("poireau/control.py", "errors events"),
+    "elf": ("poireau/elf.py poireau/loader.py", "errors"),
+    "ours": ("poireau/layout.py poireau/options.py", "errors"),
+    "target": ("poireau/target.py", "errors elf ours"),
+    "running": ("poireau/launch.py poireau/doctor.py", "errors elf ours target"),
+    "front": (
+        "poireau/cli.py poireau/shell.py poireau/__main__.py",
+        "errors events reader model analysis report control elf ours target running",
+    ),
+}
+
+PRELOADED = ("preload", "tracked_alloc", "config")
+TOOLS = {"config/describe.cc"}  # programs of the build, never inside anybody's process
+# What allocates, throws, locks, or runs code before main: nothing to have inside somebody else's malloc.
+BANNED = set(
+    "condition_variable deque filesystem format forward_list fstream functional future iomanip iostream istream list "
+    "locale map memory memory_resource mutex ostream queue regex set shared_mutex sstream stack stdexcept streambuf "
+    "string thread unordered_map unordered_set valarray vector cstdio stdio.h clocale locale.h".split()
+)
+INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
+
+
+def cxx_files() -> list[str]:
+    suffixes = {".h", ".cc", ".c", ".def"}
+    return sorted(relative(p) for top in PRELOADED for p in (ROOT / top).rglob("*") if p.suffix in suffixes)
+
+
+def python_files() -> list[str]:
+    return sorted(relative(path) for path in (ROOT / "poireau").rglob("*.py"))
+
+
+def relative(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def layers_of(file: str, table: Layers) -> list[str]:
+    return [layer for layer, (files, _) in table.items() if any(fnmatch(file, pattern) for pattern in files.split())]
+
+
+def includes(file: str, quote: str) -> list[str]:
+    return [name for opening, name in INCLUDE.findall((ROOT / file).read_text()) if opening == quote]
+
+
+def imports(file: str) -> Iterator[str]:
+    """The files of our own package that `file` imports, wherever in it."""
+    package = file.split("/")[:-1]
+    for node in ast.walk(ast.parse((ROOT / file).read_text())):
+        if isinstance(node, ast.Import):
+            yield from (module_file(alias.name) for alias in node.names if alias.name.split(".")[0] == "poireau")
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) + 1 - node.level] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            if base.split(".")[0] == "poireau":
+                yield from (module_file(f"{base}.{alias.name}", base) for alias in node.names)
+
+
+def module_file(name: str, holder: str | None = None) -> str:
+    """`holder` is the module that `name` is a mere attribute of, should there be no module of that name."""
+    for module in filter(None, (name, holder)):
+        path = module.replace(".", "/")
+        for file in (f"{path}/__init__.py", f"{path}.py"):
+            if (ROOT / file).is_file():
+                return file
+    return name.replace(".", "/") + ".py"
+
+
+def violations(table: Layers, file: str, seen: list[str]) -> list[str]:
+    (own,) = layers_of(file, table)
+    allowed = {own, *table[own][1].split()}
+    return [
+        f"{file} ({own}) may not see {other} ({', '.join(layers_of(other, table)) or 'not in the table'})"
+        for other in seen
+        if not allowed.intersection(layers_of(other, table))
+    ]
+
+
+@pytest.mark.parametrize("table", [CXX, PYTHON], ids=["C++", "Python"])
+def test_the_table_names_only_its_own_layers_and_has_no_cycle(table: Layers) -> None:
+    done: set[str] = set()
+    for layer, (_, below) in table.items():
+        assert set(below.split()) <= done, f"{layer} may only see layers that stand above it in the table"
+        done.add(layer)
+
+
+@pytest.mark.parametrize(("table", "files"), [(CXX, cxx_files()), (PYTHON, python_files())], ids=["C++", "Python"])
+def test_every_file_has_one_place(table: Layers, files: list[str]) -> None:
+    assert files
+    assert [file for file in files if not layers_of(file, table)] == [], "not in the table"
+    assert [file for file in files if len(layers_of(file, table)) > 1] == [], "in more than one layer"
+
+
+def test_cxx_includes_follow_the_table() -> None:
+    placed = [file for file in cxx_files() if layers_of(file, CXX)]
+    assert [line for file in placed for line in violations(CXX, file, includes(file, '"'))] == []
+
+
+def test_python_imports_follow_the_table() -> None:
+    placed = [file for file in python_files() if layers_of(file, PYTHON)]
+    assert [line for file in placed for line in violations(PYTHON, file, list(imports(file)))] == []
+
+
+def test_hooks_and_sinks_never_see_each_other() -> None:
+    assert "events" not in CXX["hooks"][1].split()
+    assert "hooks" not in CXX["events"][1].split()
+
+
+def test_includes_are_spelled_from_the_root() -> None:
+    wrong = [(file, name) for file in cxx_files() for name in includes(file, '"') if not (ROOT / name).is_file()]
+    assert wrong == []
+
+
+def test_nothing_that_is_preloaded_includes_what_allocates_or_locks() -> None:
+    inside = [file for file in cxx_files() if file not in TOOLS]
+    assert [(file, name) for file in inside for name in includes(file, "<") if name in BANNED] == []
+
+
+def test_nothing_is_left_to_do() -> None:
+    word = re.compile("TO" + "DO|FIX" + "ME|X" + "XX")
+    assert [file for file in cxx_files() + python_files() if word.search((ROOT / file).read_text())] == []

@@ -1,0 +1,84 @@
+#include "preload/process.h"
+
+#include <gtest/gtest.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <set>
+
+#include "config/options.h"
+#include "preload/base/fault.h"
+
+namespace poireau {
+namespace {
+
+template <typename Body>
+int in_child(pid_t child, Body&& body) {
+  if (child == 0) _exit(body());
+  int status = 0;
+  waitpid(child, &status, 0);
+  return WEXITSTATUS(status);
+}
+
+bool same(process::RunId a, process::RunId b) { return a.high == b.high && a.low == b.low; }
+
+TEST(Process, ARawForkIsNoticedAndTakesAnIdentityOfItsOwn) {
+  process::begin(true);
+  const process::RunId mine = process::run_id();
+  EXPECT_FALSE(process::is_new_child());
+  const auto child_of = [&] {
+    if (!process::is_new_child()) return 1;
+    process::forked();
+    if (process::is_new_child()) return 2;
+    if (same(process::run_id(), mine)) return 3;
+    return process::generation() == 1 ? 0 : 4;
+  };
+  EXPECT_EQ(in_child(static_cast<pid_t>(syscall(SYS_fork)), child_of), 0);
+  EXPECT_EQ(in_child(fork(), child_of), 0);
+  EXPECT_TRUE(same(process::run_id(), mine));
+  EXPECT_FALSE(process::is_new_child());
+}
+
+TEST(Process, AVforkChildIsTheSameProcess) {
+  process::begin(true);
+  const pid_t child = vfork();
+  if (child == 0) _exit(process::is_new_child());
+  int status = 0;
+  waitpid(child, &status, 0);
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+}
+
+TEST(Process, SeedsDifferAndAreRepeatedOnRequest) {
+  process::begin(true);
+  std::set<uint64_t> seeds;
+  for (int i = 0; i < 1000; ++i) seeds.insert(process::next_seed());
+  EXPECT_EQ(seeds.size(), 1000u);
+  auto first = [] {
+    options.seed.store(42);
+    process::begin(true);
+    return process::next_seed();
+  };
+  EXPECT_EQ(first(), first());
+  options.seed.store(0);
+}
+
+TEST(Process, HasAnIdentityWhateverFailsAndWithoutAnySystemCall) {
+  std::set<uint64_t> ids;
+  auto begin = [&](bool may_call) {
+    process::begin(may_call);
+    EXPECT_TRUE(ids.insert(process::run_id().low).second);
+    static_cast<void>(process::is_new_child());
+  };
+  EXPECT_EQ(fault::for_each_fault([&] { begin(true); }), 3);
+  EXPECT_EQ(fault::for_each_fault([&] { begin(false); }), 0);
+}
+
+TEST(Process, KnowsItsProgram) {
+  process::begin(true);
+  EXPECT_EQ(process::program(), "process_test");
+  EXPECT_EQ(process::called_as(), "process_test");
+}
+
+}  // namespace
+}  // namespace poireau
