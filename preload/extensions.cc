@@ -3,6 +3,7 @@
 #include <atomic>
 
 #include "preload/extension.h"
+#include "preload/module.h"
 #include "preload/reentry.h"
 #include "preload/shapes.h"
 
@@ -70,10 +71,11 @@ constinit std::atomic<bool> resolved{false}, connecting{false};
 
 /// Counts each function only where it doesn't come back by another of ours.
 void route() noexcept {
+  [[maybe_unused]] const link_map* const allocator = module_of(dlsym(RTLD_NEXT, "malloc")).map;
   [[maybe_unused]] Heap heap = nullptr;
   if (auto* default_heap = reinterpret_cast<Heap (*)()>(dlsym(RTLD_NEXT, "mi_heap_get_default"))) heap = default_heap();
 #define ROUTE_allocate(name) \
-  if (next.name != nullptr && reentry::counted_by(next.name, heap) != 0) real.name = through_##name;
+  if (next.name != nullptr && map_of(next.name) == allocator && reentry::counted_by(next.name, heap) != 0) real.name = through_##name;
 #define ROUTE_resize ROUTE_allocate
 #define ROUTE_store ROUTE_allocate
 #define ROUTE_release(name)

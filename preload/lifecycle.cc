@@ -27,11 +27,6 @@
 
 extern "C" {
 // Runtimes that live on ideas of their own about memory and signals; each has one of these where it is linked in.
-[[gnu::weak]] void __asan_init();
-[[gnu::weak]] void __tsan_init();
-[[gnu::weak]] void __msan_init();
-[[gnu::weak]] void __hwasan_init();
-[[gnu::weak]] void __lsan_init();
 [[gnu::weak]] void _cgo_topofstack();
 [[gnu::weak]] void JLI_Launch();
 [[gnu::weak]] void JNI_CreateJavaVM();
@@ -48,10 +43,7 @@ bool advance(Phase from, Phase to) noexcept { return phase.compare_exchange_stro
 /// Why this process is not to be sampled; empty: it is.
 std::string_view reason_to_sleep(bool secure) noexcept {
   if (secure) return "the program runs with other rights than its user's";
-  if (!reached()) return "the program has a malloc of its own";
-  if (__asan_init != nullptr || __tsan_init != nullptr || __msan_init != nullptr || __hwasan_init != nullptr ||
-      __lsan_init != nullptr)
-    return "a sanitizer is at work";
+  if (const std::string_view other = malloc_of_another(); !other.empty()) return other;
   const std::string_view program = process::program(), called_as = process::called_as();
   if (options.runtimes.load(std::memory_order_relaxed) == Runtimes::step_aside) {
     if (_cgo_topofstack != nullptr) return "the program is written in Go (set runtimes = sample to sample it)";
@@ -79,7 +71,7 @@ void say(Text& text) noexcept { sys::write(STDERR_FILENO, (text << "\n").view())
 void introduce(std::string_view sleeping) noexcept {
   Text text = line();
   text << "version " POIREAU_VERSION ", over "
-       << module_of(reinterpret_cast<const void*>(next.malloc)).name << ", ";
+       << base_name(module_of(reinterpret_cast<const void*>(next.malloc)).path) << ", ";
   const uint64_t period = options.sample_period.load(std::memory_order_relaxed);
   if (!sleeping.empty())
     text << "not sampling: " << sleeping;

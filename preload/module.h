@@ -10,7 +10,7 @@ namespace poireau {
 struct Module {
   link_map* map = nullptr;
   uintptr_t base = 0;
-  std::string_view name;  // without its folder; the program's own name for the program
+  std::string_view path;  // empty for the program itself
 };
 [[nodiscard]] Module module_of(const void* address) noexcept;
 

@@ -10,6 +10,12 @@
 extern "C" {
 [[gnu::visibility("hidden")]] extern void* __dso_handle;
 constinit void* __dso_handle = &__dso_handle;
+
+[[gnu::weak]] void __asan_init();
+[[gnu::weak]] void __tsan_init();
+[[gnu::weak]] void __msan_init();
+[[gnu::weak]] void __hwasan_init();
+[[gnu::weak]] void __lsan_init();
 }
 
 namespace poireau {
@@ -33,9 +39,13 @@ void resolve() noexcept {
   dlerror();  // a failed lookup is no error of the program's: take the message back
 }
 
-bool reached() noexcept {
-  void* const first = dlsym(RTLD_DEFAULT, kNames[0]);
-  return module_of(first).map == module_of(&real).map;
+std::string_view malloc_of_another() noexcept {
+  // The executable's own goes before any preloaded one.
+  if (module_of(dlsym(RTLD_DEFAULT, kNames[0])).map != module_of(&real).map) return "the program has a malloc of its own";
+  if (__asan_init != nullptr || __tsan_init != nullptr || __msan_init != nullptr || __hwasan_init != nullptr ||
+      __lsan_init != nullptr)
+    return "a sanitizer is at work";
+  return {};
 }
 
 }  // namespace poireau

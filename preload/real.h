@@ -1,5 +1,6 @@
 #pragma once
 #include <cstddef>
+#include <string_view>
 
 namespace poireau {
 
@@ -21,8 +22,8 @@ struct Functions {
 /// Fills `next` and `real`. May be called from the loader's own first malloc; makes no request that we can't serve.
 void resolve() noexcept;
 
-/// Whether the program's calls come to us: a malloc of the executable's own goes before any preloaded one.
-[[nodiscard]] bool reached() noexcept;
+/// Why the program's calls don't all come to us, if so; else empty.
+[[nodiscard]] std::string_view malloc_of_another() noexcept;
 
 /// The same function under another type: the arguments it doesn't know of it doesn't look at.
 template <typename Function, typename Other>

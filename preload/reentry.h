@@ -28,20 +28,29 @@ uint64_t counted_during(Call&& call) noexcept {
   return kPlenty - after;
 }
 
+/// What a probed function is given besides numbers.
+struct Given {
+  void* block = nullptr;  // one of the allocator's, for those that resize
+  Heap heap = nullptr;
+};
+
 template <typename Argument>
-Argument example(Heap heap) noexcept {
-  if constexpr (std::is_same_v<Argument, Heap>)
-    return heap;
-  else if constexpr (std::is_same_v<Argument, void*> || std::is_same_v<Argument, void**>)
-    return nullptr;
+Argument example(const Given& given) noexcept {
+  if constexpr (std::is_same_v<Argument, void*>)
+    return given.block;
+  else if constexpr (std::is_same_v<Argument, Heap>)
+    return given.heap;
   else
     return Example();
 }
 
-/// Bytes counted while `function` serves a small request. Only for functions of an allocator or of the C++ runtime.
+/// Bytes counted while `function` serves a small request. Only for functions of the allocator that `malloc` and `free`
+/// reach, or of the C++ runtime over it.
 template <typename... Arguments>
 uint64_t counted_by(void* (*function)(Arguments...), Heap heap = nullptr) noexcept {
-  return counted_during([&] { free(function(example<Arguments>(heap)...)); });
+  const bool resizes = std::disjunction_v<std::is_same<Arguments, void*>...>;
+  const Given given{resizes ? malloc(kExample) : nullptr, heap};
+  return counted_during([&] { free(function(example<Arguments>(given)...)); });
 }
 inline uint64_t counted_by(int (*function)(void**, size_t, size_t), Heap = nullptr) noexcept {
   return counted_during([&] {

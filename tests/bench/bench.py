@@ -13,15 +13,16 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import instructions
 import measure
 import programs
 from measure import BARE, BARE_AGAIN, Config, Spread, Verdict, noise_of, ratios, spread
 
-PARTS = ("instructions", "pairs", "memory", "exec", "programs")
 PERIODS = {"32M": "32M", "2M": "2M", "512K": "512K", "0": "off"}
 THREADS = (1, 2)
 PAIRS = {16: 4_000_000, 128: 4_000_000, 16 << 10: 1_500_000, 1 << 20: 200_000}
@@ -108,7 +109,7 @@ def bench_pairs(bench: Bench) -> Part:
             measure.step(f"pairs: {size_name(size)} x {threads}")
             count = int(full * bench.rounds.scale)
 
-            def nanoseconds(config: Config, size=size, threads=threads, count=count) -> float:
+            def nanoseconds(config: Config, size: int = size, threads: int = threads, count: int = count) -> float:
                 return measure.pair_ns(bench.pairs, config, size, threads, count)
 
             ns = measure.interleave(configs, nanoseconds, bench.rounds.pairs, bench.rng)
@@ -148,8 +149,8 @@ def ratio_table(cells: list[Cell], base: str, names: list[str]) -> str:
     return measure.table(title, ("size x threads", f"{base} ns", *names), rows)
 
 
-def cell_record(cell: Cell) -> dict:
-    def by_name(base: str) -> dict:
+def cell_record(cell: Cell) -> dict[str, Any]:
+    def by_name(base: str) -> dict[str, Any]:
         return {name: asdict(cell.ratio(name, base)) for name in cell.ns if name != base}
 
     medians = {name: statistics.median(values) for name, values in cell.ns.items()}
@@ -173,7 +174,7 @@ def idle_figures(bench: Bench, config: Config) -> dict[str, int]:
     # A twin stays alive: file pages that one process alone maps would count as private.
     processes = [measure.run(config, command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(2)]
     for process in processes:
-        if process.stdout.readline() != b"ready\n":
+        if process.stdout is None or process.stdout.readline() != b"ready\n":
             sys.exit(f"{config.name}: the idle process did not start")
     figures = read_figures(Path("/proc") / str(processes[0].pid), bench.library)
     for process in processes:
@@ -247,7 +248,7 @@ def bench_exec(bench: Bench) -> Part:
 
     bare = columns.pop("bare")
     added = {name: spread(ours - base for ours, base in zip(column, bare)) for name, column in columns.items()}
-    rows = [("bare", spread(bare))] + [(f"{name} adds", value) for name, value in added.items()]
+    rows = [("bare", spread(bare)), *((f"{name} adds", value) for name, value in added.items())]
     text = measure.table("Starting a trivial program, ms", ("", "ms"), rows)
     same = added["bare again"]
     noise = max(abs(same.low), abs(same.high))
@@ -261,7 +262,10 @@ def bench_exec(bench: Bench) -> Part:
 
 def bench_programs(bench: Bench) -> Part:
     configs = [BARE, BARE_AGAIN, bench.ours(PROGRAM_PERIOD)]
-    rows, verdicts, record, per_round = [], [], {}, []
+    rows: list[tuple[object, ...]] = []
+    verdicts: list[Verdict] = []
+    record: dict[str, Any] = {}
+    per_round: list[list[float]] = []
     for program in programs.PROGRAMS:
         if not program.installed:
             rows.append((program.name, "skipped:", "apt-get install", program.package))
@@ -269,7 +273,7 @@ def bench_programs(bench: Bench) -> Part:
             continue
         measure.step(f"program: {program.name}")
 
-        def seconds(config: Config, program=program) -> float:
+        def seconds(config: Config, program: programs.Program = program) -> float:
             return program.run(config, bench.rounds.scale)
 
         columns = measure.interleave(configs, seconds, bench.rounds.programs, bench.rng)
@@ -289,9 +293,18 @@ def bench_programs(bench: Bench) -> Part:
     return Part(measure.table(title, header, rows), verdicts, record)
 
 
+PARTS: dict[str, Callable[[Bench], Part]] = {
+    "instructions": bench_instructions,
+    "pairs": bench_pairs,
+    "memory": bench_memory,
+    "exec": bench_exec,
+    "programs": bench_programs,
+}
+
+
 def main() -> None:
     parser = measure.arguments("What libpoireau.so costs.")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="parts to run")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to run")
     parser.add_argument("--output", type=Path, default=measure.ROOT / "build" / "bench.json")
     options = measure.parse(parser)
     rounds = QUICK if options.quick else FULL
@@ -303,7 +316,7 @@ def main() -> None:
     print(measure.machine_text(state))
     parts = {}
     for name in options.only:
-        parts[name] = globals()[f"bench_{name}"](bench)
+        parts[name] = PARTS[name](bench)
         print(parts[name].text, flush=True)
     verdicts = [verdict for part in parts.values() for verdict in part.verdicts]
     print(measure.verdict_table(verdicts))

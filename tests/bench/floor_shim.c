@@ -68,9 +68,7 @@ static inline bool charge(uint64_t size) {
   return __builtin_expect(due, false);
 }
 
-static inline bool in_range(void* ptr) {
-  return __builtin_expect((uintptr_t)ptr >> kRangeShift == kRange, false);
-}
+static inline bool in_range(void* ptr) { return __builtin_expect((uintptr_t)ptr >> kRangeShift == kRange, false); }
 
 __attribute__((cold, noinline)) static void* cold_malloc(size_t size) {
   left = kReload;

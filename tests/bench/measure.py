@@ -21,6 +21,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 SOURCES = Path(__file__).resolve().parent
 ROOT = SOURCES.parent.parent
@@ -79,7 +80,7 @@ def disable_huge_pages() -> None:
     ctypes.CDLL(None).prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0)
 
 
-def run(config: Config, command: Sequence[str], cpu: int | None = None, **kwargs) -> subprocess.Popen:
+def run(config: Config, command: Sequence[str], cpu: int | None = None, **kwargs: Any) -> subprocess.Popen[Any]:
     """Starts `command` under `config` in build/bench, kept on one CPU if asked."""
     pin = None if cpu is None else lambda: os.sched_setaffinity(0, {cpu})
     return subprocess.Popen([*config.wrapper, *command], env=config.environment(), cwd=WORK, preexec_fn=pin, **kwargs)
@@ -90,10 +91,10 @@ def output(config: Config, command: Sequence[str]) -> str:
     out, err = process.communicate()
     if process.returncode != 0:
         sys.exit(f"{config.name}: {' '.join(command)}: status {process.returncode}\n{err}")
-    return out
+    return str(out)
 
 
-def wait_cpu(process: subprocess.Popen) -> tuple[int, float]:
+def wait_cpu(process: subprocess.Popen[Any]) -> tuple[int, float]:
     """Waits; returns the status and the user + system seconds of the process and its children."""
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
@@ -126,7 +127,8 @@ def spread(values: Iterable[float]) -> Spread:
     ordered = sorted(values)
     n = len(ordered)
     if n == 1:
-        return Spread(*ordered * 5, rounds=1)
+        value = ordered[0]
+        return Spread(value, value, value, value, value, n)
     q1, median, q3 = statistics.quantiles(ordered, n=4, method="inclusive")
     # The k-th smallest and k-th largest enclose the true median but for 2 P(Binomial(n, 1/2) < k).
     k, below = 0, 1 / 2**n
@@ -182,7 +184,7 @@ class Verdict:
         noise = f"{self.noise:.3f}" if self.noise else "-"
         return (self.what, f"{self.value:.3f}", f"{self.limit:g} {self.unit}".strip(), noise, self.word)
 
-    def record(self) -> dict:
+    def record(self) -> dict[str, Any]:
         return asdict(self) | {"verdict": self.word}
 
 

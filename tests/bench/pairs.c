@@ -59,8 +59,8 @@ static double loop_realloc(void) {
 
 // Mapped, because a batch in the heap would change what is measured.
 static void** new_batch(void) {
-  void** batch = mmap(NULL, count * sizeof *batch, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+  void** batch =
+      mmap(NULL, count * sizeof *batch, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
   if (batch == MAP_FAILED) perror("pairs: mmap"), exit(1);
   return batch;
 }
@@ -93,9 +93,8 @@ static double loop_exit(void) { return 0; }
 static const struct {
   const char* name;
   double (*loop)(void);
-} kModes[] = {{"pair", loop_pair},     {"calloc", loop_calloc}, {"realloc", loop_realloc},
-              {"malloc", loop_malloc}, {"free", loop_free},     {"idle", loop_idle},
-              {"exit", loop_exit}};
+} kModes[] = {{"pair", loop_pair}, {"calloc", loop_calloc}, {"realloc", loop_realloc}, {"malloc", loop_malloc},
+              {"free", loop_free}, {"idle", loop_idle},     {"exit", loop_exit}};
 
 static double (*loop)(void);
 
@@ -143,7 +142,6 @@ int main(int argc, char** argv) {
 
   double total = 0;
   for (long i = 0; i < threads; ++i) total += cpu_ns[i];
-  if (argc <= 5 && loop != loop_idle && loop != loop_exit)
-    printf("%.4f\n", total / (threads * (double)count));
+  if (argc <= 5 && loop != loop_idle && loop != loop_exit) printf("%.4f\n", total / (threads * (double)count));
   return 0;
 }

@@ -158,15 +158,15 @@ def program_tasks(programs: Sequence[Program]) -> list[Task]:
     return [(program.name, program.run) for program in programs if program.installed]
 
 
-def measure_task(task: Task, peers: Sequence[Peer], rounds: int, scale: float, rng) -> dict[str, Spread]:
+def measure_task(task: Task, peers: Sequence[Peer], rounds: int, scale: float, rng: random.Random) -> dict[str, Spread]:
     """The ratio to bare, by peer; those of one scale share a bare run a round."""
     name, cost = task
-    found = {}
+    found: dict[str, Spread] = {}
     for share in sorted({peer.scale for peer in peers}):
         measure.step(f"{name}, {share:.0%} of the work")
         group = [BARE, *(peer.config for peer in peers if peer.scale == share)]
 
-        def at_scale(config: Config, work=share * scale) -> float:
+        def at_scale(config: Config, work: float = share * scale) -> float:
             return cost(config, work)
 
         columns = measure.interleave(group, at_scale, rounds if share == 1 else max(1, rounds // 3), rng)

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import measure
 from measure import WORK, Config
@@ -97,7 +98,7 @@ def _write(name: str, text: str) -> str:
     return str(path)
 
 
-def _cpu_of(config: Config, command: Sequence[str], **kwargs) -> float:
+def _cpu_of(config: Config, command: Sequence[str], **kwargs: Any) -> float:
     errors = WORK / "stderr.txt"
     with open(errors, "w") as stderr:
         process = measure.run(config, command, cpu=0, stdout=subprocess.DEVNULL, stderr=stderr, **kwargs)
@@ -118,22 +119,22 @@ def run_python(config: Config, scale: float) -> float:
 def run_compiler(config: Config, scale: float) -> float:
     calls = math.ceil(4 * scale)
     source = _write(f"heavy{calls}.cc", CXX_HEAD + "".join(map(CXX_CALL.format, range(calls))))
-    return _cpu_of(config, [shutil.which("g++"), "-std=c++17", "-S", source, "-o", "/dev/null"])
+    return _cpu_of(config, ["g++", "-std=c++17", "-S", source, "-o", "/dev/null"])
 
 
 def run_sqlite(config: Config, scale: float) -> float:
     script = _write(f"heavy{scale:g}.sql", SQL_SCRIPT.format(rows=math.ceil(300_000 * scale)))
     with open(script) as stdin:
-        return _cpu_of(config, [shutil.which("sqlite3"), "-batch", ":memory:"], stdin=stdin)
+        return _cpu_of(config, ["sqlite3", "-batch", ":memory:"], stdin=stdin)
 
 
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        return int(probe.getsockname()[1])
 
 
-def _wait_for_server(port: int, server: subprocess.Popen) -> None:
+def _wait_for_server(port: int, server: subprocess.Popen[Any]) -> None:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline and server.poll() is None:
         try:
@@ -149,11 +150,11 @@ def _wait_for_server(port: int, server: subprocess.Popen) -> None:
 def run_redis(config: Config, scale: float) -> float:
     """The CPU of the server alone; the client runs bare on another CPU."""
     port = str(_free_port())
-    command = [shutil.which("redis-server"), "--port", port, "--bind", "127.0.0.1", "--save", ""]
+    command = ["redis-server", "--port", port, "--bind", "127.0.0.1", "--save", ""]
     server = measure.run(config, [*command, "--appendonly", "no"], cpu=0, stdout=subprocess.DEVNULL)
     try:
         _wait_for_server(int(port), server)
-        load = [shutil.which("redis-benchmark"), "-p", port, "-q", "-P", "16", "-r", "50000", "-d", "100"]
+        load = ["redis-benchmark", "-p", port, "-q", "-P", "16", "-r", "50000", "-d", "100"]
         load += ["-n", str(math.ceil(150_000 * scale)), "-t", "set,get,lpush,lpop,sadd,hset,zadd"]
         other = max(os.sched_getaffinity(0))
         client = measure.run(measure.BARE, load, cpu=other, stdout=subprocess.DEVNULL)

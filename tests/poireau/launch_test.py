@@ -347,6 +347,18 @@ def test_the_library_speaks_up_when_asked_to(installed: Path) -> None:
     assert done.stdout == ""
 
 
+@pytest.mark.parametrize("family", ALLOCATORS)
+def test_a_program_over_another_allocator_runs_as_before(
+    installed: Path, compile_c: Callable[..., Path], family: str, exercised: Exercised
+) -> None:
+    source = '#include <stdio.h>\n#include <stdlib.h>\nint main(void) { free(malloc(100)); return puts("done") < 0; }'
+    program = compile_c(source, ["-Wl,--no-as-needed", f"-l:{ALLOCATORS[family]}"])
+    done = poireau(installed, "run", "--log", "info", "--period", "1", "--", program)
+    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
+    assert ALLOCATORS[family].split(".so")[0] in done.stderr
+    exercised.add("allocators", family)
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "says"),
     [

@@ -29,22 +29,17 @@ class EveryUniform {
   }
 
  private:
-  struct Needs {};
-
   void explore(std::vector<uint64_t> prefix) {
+    // The first round is over once a number is not below the one before: more would only follow a rejection.
+    const size_t length = prefix.size();
     size_t used = 0;
-    bool rejected = false;
-    const uint64_t mean = below_.size();
-    uint64_t gap = 0;
-    try {
-      gap = exponential(mean, [&]() noexcept(false) -> uint64_t {
-        if (used == prefix.size()) throw Needs();
-        return prefix[used++] << (64 - bits_);
-      });
-    } catch (Needs) {
-      // The first round is over once a number is not below the one before: more would only follow a rejection.
-      rejected = prefix.size() >= 2 && prefix[prefix.size() - 1] >= prefix[prefix.size() - 2];
-      if (rejected) return;
+    bool starved = false;
+    const uint64_t gap = exponential(below_.size(), [&] {
+      starved = starved || used == length;
+      return starved ? UINT64_MAX : prefix[used++] << (64 - bits_);  // the former ends any run
+    });
+    if (starved) {
+      if (length >= 2 && prefix[length - 1] >= prefix[length - 2]) return;
       for (uint64_t next = 0; next < below_.size(); ++next) {
         prefix.push_back(next);
         explore(prefix);
@@ -52,7 +47,7 @@ class EveryUniform {
       }
       return;
     }
-    below_[gap] += std::pow(0.5, double(bits_ * prefix.size()));
+    below_[gap] += std::pow(0.5, double(bits_ * length));
   }
 
   unsigned bits_;

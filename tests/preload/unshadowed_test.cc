@@ -26,6 +26,10 @@ void poireau_free(void*);
 size_t poireau_malloc_usable_size(void*);
 }
 
+// Sanitizers: a request too large is to fail as it does without them.
+extern "C" const char* __asan_default_options() { return "allocator_may_return_null=1"; }
+extern "C" const char* __tsan_default_options() { return "allocator_may_return_null=1"; }
+
 namespace poireau {
 namespace {
 
