@@ -13,7 +13,7 @@ struct Extension {
   int64_t region_floor;
   bool ready;  // else ask again later
   sampled::Verdict (*judge)(const sampled::Request&) noexcept;
-  void (*settle)(const sampled::Request&, const Pick&, bool granted) noexcept;
+  void (*settle)(const sampled::Request&, const sampled::Verdict&, bool granted) noexcept;
   bool (*release)(void*) noexcept;
   bool (*measure)(const void*, size_t&) noexcept;
   void* (*hand_over)(void*) noexcept;

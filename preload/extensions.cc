@@ -30,11 +30,11 @@ Verdict judge(const Request& request) noexcept {
   if (const Extension* const known = shim.load(std::memory_order_acquire)) return known->judge(request);
   cpu::store_thread_word(cpu::kUnusedThreadWord, 0);
   connect();
-  return {shim.load(std::memory_order_relaxed) != nullptr ? Way::again : Way::pass, {}};
+  return {shim.load(std::memory_order_relaxed) != nullptr ? Way::again : Way::pass, {}, {}};
 }
 
-void settle(const Request& request, const Pick& pick, bool granted) noexcept {
-  shim.load(std::memory_order_relaxed)->settle(request, pick, granted);
+void settle(const Request& request, const Verdict& verdict, bool granted) noexcept {
+  shim.load(std::memory_order_relaxed)->settle(request, verdict, granted);
 }
 
 void* early(const Request&) noexcept { return nullptr; }

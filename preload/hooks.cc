@@ -22,8 +22,7 @@ void* reallocarray_over_realloc(void* ptr, size_t count, size_t size) noexcept {
 }  // namespace
 
 void complete() noexcept {
-#define LIBC_ROW(shape, library, name, ...) real.name = next.name;
-#include "preload/rows.h"
+  real = next;
   // glibc's own calls realloc by name, which would count it twice.
   real.reallocarray = reallocarray_over_realloc;
   if (next.cfree == nullptr) real.cfree = next.free;
@@ -32,7 +31,7 @@ void complete() noexcept {
 }
 
 void route() noexcept {
-  if (map_of(next.malloc) == map_of(next.dlopen)) return;  // libc's own never come back
+  if (map_of(next.malloc) == map_of(next.prctl)) return;  // libc's own never come back
 #define ROUTE_allocate(name) \
   if (map_of(next.name) == map_of(next.malloc) && reentry::counted_by(next.name) != 0) real.name = through_##name;
 #define ROUTE_resize(name) \

@@ -70,8 +70,8 @@ void say(Text& text) noexcept { sys::write(STDERR_FILENO, (text << "\n").view())
 
 void introduce(std::string_view sleeping) noexcept {
   Text text = line();
-  text << "version " POIREAU_VERSION ", over "
-       << base_name(module_of(reinterpret_cast<const void*>(next.malloc)).path) << ", ";
+  const std::string_view allocator = base_name(module_of(reinterpret_cast<const void*>(next.malloc)).path);
+  text << "version " POIREAU_VERSION ", over " << (allocator.empty() ? "the program's own libc" : allocator) << ", ";
   const uint64_t period = options.sample_period.load(std::memory_order_relaxed);
   if (!sleeping.empty())
     text << "not sampling: " << sleeping;
@@ -147,6 +147,10 @@ sampled::Way start() noexcept {
     sampled::set_ready();
   }
   return phase == Phase::done ? again : pass;
+}
+
+void be_resolved() noexcept {
+  if (real.malloc == nullptr) [[unlikely]] start();
 }
 
 bool relocated() noexcept {

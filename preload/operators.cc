@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <string_view>
 
 #include "preload/base/sys.h"
 #include "preload/module.h"
@@ -24,22 +25,35 @@ namespace {
 
 void* block(size_t size, size_t alignment) noexcept {
   size = std::max<size_t>(size, 1);
-  if (alignment <= kAnyType) return real.malloc(size);
   if (!std::has_single_bit(alignment) || size > SIZE_MAX - alignment) return nullptr;
+  if (alignment <= kAnyType) return real.malloc(size);
   return real.aligned_alloc(alignment, (size + alignment - 1) & -alignment);
 }
 
-/// A program of C has no operator new in sight even when a plugin of it brought the C++ runtime along.
-void* find_hidden(const char* name, const void* caller) noexcept {
-  for (const char* runtime : {"libstdc++.so.6", "libc++abi.so.1", "libc++.so.1"})
-    if (void* library = real.dlopen(runtime, RTLD_LAZY | RTLD_NOLOAD); library != nullptr)
-      if (void* found = dlsym(library, name); found != nullptr) return found;
-  const Module module = module_of(caller);
-  return module.map == nullptr || module.map == module_of(&kPage).map ? nullptr : dlsym(module.map, name);
+/// A program of C has no operator new in sight even when a plugin of it brought the C++ runtime along: then the runtime
+/// is what the plugin sees. Always new, never new[]: that one would come back here from us, not from the plugin.
+void* find_hidden(std::string_view form, const void* caller) noexcept {
+  char name[48] = {};
+  form.copy(name, sizeof name - 1);
+  name[3] = 'w';  // _Znwm, not _Znam
+  const Module plugin = module_of(caller), ourselves = module_of(&real);
+  void* found = nullptr;
+  reentry::counted_during([&] {  // the loader's requests are ours, not the program's
+    for (const char* file : {plugin.path.empty() ? "libstdc++.so.6" : plugin.path.data(), "libstdc++.so.6", "libc++abi.so.1"})
+      if (void* library = found == nullptr ? real.dlopen(file, RTLD_LAZY | RTLD_NOLOAD) : nullptr; library != nullptr) {
+        found = dlsym(library, name);
+        if (module_of(found).map == ourselves.map) found = nullptr;
+        dlclose(library);
+      }
+    dlerror();
+  });
+  return found;
 }
 
+/// Malloc failed: the runtime runs the new handler, perhaps comes back to us for its memory, and throws.
 template <typename... Arguments>
-void* fail(const char* name, const void* caller, void* (*following)(Arguments...), Arguments... arguments) {
+void* fail(const char* name, const void* caller, void* (*following)(Arguments...), size_t size, Arguments... arguments) {
+  if (const void* const judged = sampled::withdraw(size)) caller = judged;
   constexpr bool throws = !std::disjunction_v<std::is_same<Arguments, Nothrow>...>;
   if (following == nullptr) following = reinterpret_cast<void* (*)(Arguments...)>(find_hidden(name, caller));
   if (following != nullptr) return following(arguments...);
@@ -55,10 +69,10 @@ void* fail(const char* name, const void* caller, void* (*following)(Arguments...
 #define OPERATOR_allocate(name, result, parameters, arguments, bytes, alignment_)                            \
   static result plain_##name parameters {                                                                   \
     if (result got = block(bytes, alignment_); got != nullptr) [[likely]] return got;                        \
-    return FAIL_WITH(name, arguments);                                                                      \
+    return FAIL_WITH(name, bytes, arguments);                                                                      \
   }
 #define UNPACK(...) __VA_ARGS__
-#define FAIL_WITH(name, arguments) fail(#name, __builtin_return_address(0), next.name, UNPACK arguments)
+#define FAIL_WITH(name, size, arguments) fail(#name, __builtin_return_address(0), next.name, size, UNPACK arguments)
 #define OPERATOR_release(...)
 
 #define CXX_ROW(shape, library, ...) SHAPE_##shape(__VA_ARGS__) OPERATOR_##shape(__VA_ARGS__)
@@ -68,9 +82,10 @@ namespace poireau::operators {
 namespace {
 
 bool all_reached() noexcept {
+  const link_map* const ours = module_of(&real).map;
   bool reached = true;
 #define CXX_ROW(shape, library, name, ...) \
-  reached = reached && dlsym(RTLD_DEFAULT, #name) == reinterpret_cast<void*>(&::name);
+  reached = reached && module_of(dlsym(RTLD_DEFAULT, #name)).map == ours;
 #include "preload/rows.h"
   return reached;
 }

@@ -5,8 +5,9 @@
 // the names that --wrap makes, in the unshadowed copy under their own (the build renames them here).
 
 #define LIBC_ROW(shape, library, name, result, parameters, ...) \
-  extern "C" [[gnu::weak]] result next_##name parameters __asm__(#name);
+  extern "C" result next_##name parameters __asm__(#name);
 #include "preload/rows.h"
+__asm__(".weak cfree, free_sized, free_aligned_sized");  // not every libc has them
 
 namespace poireau {
 

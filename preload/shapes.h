@@ -62,7 +62,7 @@ Result answer_of(size_t size) noexcept {
     if (verdict.way == sampled::Way::again) return name arguments;                                         \
     if (verdict.way == sampled::Way::early) return on_early;                                               \
     result const got = real.name arguments;                                                                \
-    if (verdict.way == sampled::Way::real) sampled::settle(request, verdict.pick, granted);                \
+    if (verdict.way == sampled::Way::real) sampled::settle(request, verdict, granted);                     \
     return got;                                                                                            \
   }
 

@@ -46,7 +46,7 @@ class Rounds:
     scale: float
 
 
-FULL = Rounds(instructions=3, pairs=21, memory=9, exec=500, programs=12, scale=1)
+FULL = Rounds(instructions=3, pairs=21, memory=9, exec=500, programs=20, scale=1)
 QUICK = Rounds(instructions=1, pairs=2, memory=1, exec=10, programs=1, scale=0.1)
 
 

@@ -112,18 +112,18 @@ def run_python(config: Config, scale: float) -> float:
     script = _write("objects.py", PYTHON_SCRIPT)
     # The hash seed decides the order of sets, and so what is allocated.
     env = {"PYTHONMALLOC": "malloc", "PYTHONHASHSEED": "1"}
-    command = [sys.executable, "-s", "-S", script, str(math.ceil(40 * scale))]
+    command = [sys.executable, "-s", "-S", script, str(math.ceil(20 * scale))]
     return _cpu_of(replace(config, env=config.env | env), command)
 
 
 def run_compiler(config: Config, scale: float) -> float:
-    calls = math.ceil(4 * scale)
+    calls = math.ceil(2 * scale)
     source = _write(f"heavy{calls}.cc", CXX_HEAD + "".join(map(CXX_CALL.format, range(calls))))
     return _cpu_of(config, ["g++", "-std=c++17", "-S", source, "-o", "/dev/null"])
 
 
 def run_sqlite(config: Config, scale: float) -> float:
-    script = _write(f"heavy{scale:g}.sql", SQL_SCRIPT.format(rows=math.ceil(300_000 * scale)))
+    script = _write(f"heavy{scale:g}.sql", SQL_SCRIPT.format(rows=math.ceil(150_000 * scale)))
     with open(script) as stdin:
         return _cpu_of(config, ["sqlite3", "-batch", ":memory:"], stdin=stdin)
 
@@ -155,7 +155,7 @@ def run_redis(config: Config, scale: float) -> float:
     try:
         _wait_for_server(int(port), server)
         load = ["redis-benchmark", "-p", port, "-q", "-P", "16", "-r", "50000", "-d", "100"]
-        load += ["-n", str(math.ceil(150_000 * scale)), "-t", "set,get,lpush,lpop,sadd,hset,zadd"]
+        load += ["-n", str(math.ceil(75_000 * scale)), "-t", "set,get,lpush,lpop,sadd,hset,zadd"]
         other = max(os.sched_getaffinity(0))
         client = measure.run(measure.BARE, load, cpu=other, stdout=subprocess.DEVNULL)
         if client.wait() != 0:

@@ -47,7 +47,7 @@ def test_replaced_operators_serve_exactly_what_they_do_bare(program, same_as_bar
 
 
 def test_a_plugin_that_binds_its_own_operators_to_itself_works_in_a_c_program(program, same_as_bare):
-    plugin = program("bound_plugin.cc", "-shared", "-Wl,-Bsymbolic")
+    plugin = program("bound_plugin.cc", "-shared", "-O2", "-Wl,-Bsymbolic")
     same_as_bare([program("plugin_host.c"), plugin], {"POIREAU_SAMPLE_PERIOD": "1"})
 
 

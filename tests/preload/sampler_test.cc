@@ -106,18 +106,14 @@ TEST_F(Sampling, CountsEveryByteExactlyOnceUpToTheLastSample) {
 }
 
 TEST_F(Sampling, GivesBackWhatCameToNothing) {
-  while (request(100, every(1000)).period == 0) {}
-  EXPECT_EQ(request(PTRDIFF_MAX, every(1000)).period, 1000u);
-  sampler.refund(PTRDIFF_MAX);
-  requested_ -= PTRDIFF_MAX;
-  counted_ -= PTRDIFF_MAX;
-  counted_ = 0, requested_ = 0;
-  sampler.restart();
-  sampler.seed(kSeed);
-  charge(SIZE_MAX);
-  EXPECT_EQ(sampler.confirm(SIZE_MAX, nullptr, every(0)).period, 0u);
-  sampler.refund(SIZE_MAX);
-  while (request(100, every(1000)).period == 0) {}
+  for (const uint64_t period : {0u, 1u, 1000u})
+    for (const uint64_t size : {uint64_t{0}, uint64_t{100}, uint64_t{PTRDIFF_MAX}, uint64_t{SIZE_MAX}})
+      for (int i = 0; i < 100; ++i) {
+        request(50, every(period));
+        if (charge(size)) sampler.refund(size, sampler.confirm(size, nullptr, every(period)));
+        else requested_ += Sampler::weight(size);
+      }
+  while (request(1, every(1)).period == 0) {}
   EXPECT_EQ(counted_, requested_);
 }
 

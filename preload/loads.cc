@@ -1,0 +1,30 @@
+#include <dlfcn.h>
+
+#include "config/options.h"
+#include "preload/real.h"
+#include "preload/sampled.h"
+#include "preload/stats.h"
+
+// Loading that would have others free what is ours. These look, then jump on: the loader takes RUNPATH and the
+// namespace from the return address, which must stay the program's.
+
+#define HOOK_EXPORT extern "C" [[gnu::visibility("default")]]
+
+using namespace poireau;
+
+HOOK_EXPORT void* dlopen(const char* path, int mode) {
+  lifecycle::be_resolved();
+  // A library bound deeply frees with libc's free what others got from ours (the same breaks every preloaded
+  // allocator).
+  if ((mode & RTLD_DEEPBIND) != 0 && options.deepbind.load(std::memory_order_relaxed) == Deepbind::strip) {
+    stats.deepbinds.fetch_add(1, std::memory_order_relaxed);
+    mode &= ~RTLD_DEEPBIND;
+  }
+  return real.dlopen(path, mode);
+}
+
+HOOK_EXPORT void* dlmopen(long link_namespace, const char* path, int mode) {
+  lifecycle::be_resolved();
+  if (link_namespace != LM_ID_BASE) stats.namespaces.fetch_add(1, std::memory_order_relaxed);
+  return real.dlmopen(link_namespace, path, mode);
+}
