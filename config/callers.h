@@ -27,8 +27,7 @@ namespace config {
 /// own entry wins over its module's, a later entry over an earlier one.
 class Callers : public FixedText<1024> {
  public:
-  static constexpr std::string_view kType = "rates",
-                                    kRange = "up to 16 entries, N up to 1024, 1024 bytes in all",
+  static constexpr std::string_view kType = "rates", kRange = "up to 16 entries, N up to 1024, 1024 bytes in all",
                                     kWanted = "a list like 'libssl.so.3=8, redis-server+0x4a3b0=1/16, noisy.so=0'";
   static constexpr size_t kMostEntries = 16;
   static constexpr uint64_t kMostRate = 1024;

@@ -68,16 +68,15 @@ void print_markdown(std::ostream& out) {
         << markdown_cell(option.range) << " | " << changes(option) << " | " << markdown_cell(option.help) << " |\n";
   }
   for (const Alias& alias : all_aliases())
-    out << "\n`" << environment_name(alias.name) << "` is understood as `" << environment_name(alias.meaning)
-        << "`.\n";
+    out << "\n`" << environment_name(alias.name) << "` is understood as `" << environment_name(alias.meaning) << "`.\n";
 }
 
 void print_json(std::ostream& out) {
   const char* separator = "[\n";
   for (const OptionInfo& option : all_options()) {
     const std::pair<const char*, std::string> fields[] = {
-        {"name", std::string(option.name)},   {"type", std::string(option.type)},
-        {"default", default_text(option)},    {"range", std::string(option.range)},
+        {"name", std::string(option.name)},     {"type", std::string(option.type)},
+        {"default", default_text(option)},      {"range", std::string(option.range)},
         {"env", environment_name(option.name)}, {"changes", option.changes == Phase::live ? "live" : "at_load"},
         {"help", std::string(option.help)}};
     out << separator << "  {";

@@ -11,15 +11,15 @@ constinit Options options;
 namespace {
 
 constexpr OptionInfo kOptions[] = {
-#define OPTION(name, type, initial, changes, help)                                    \
-  {#name,                                                                             \
-   type::kType,                                                                       \
-   type::kRange,                                                                      \
-   type::kWanted,                                                                     \
-   help,                                                                              \
-   Phase::changes,                                                                    \
-   [](std::string_view text) noexcept { return options.name.set(text); },             \
-   [](Text& scratch) noexcept { return std::as_const(options).name.show(scratch); },  \
+#define OPTION(name, type, initial, changes, help)                                   \
+  {#name,                                                                            \
+   type::kType,                                                                      \
+   type::kRange,                                                                     \
+   type::kWanted,                                                                    \
+   help,                                                                             \
+   Phase::changes,                                                                   \
+   [](std::string_view text) noexcept { return options.name.set(text); },            \
+   [](Text& scratch) noexcept { return std::as_const(options).name.show(scratch); }, \
    [](Text& scratch) noexcept { return type::show(initial, scratch); }},
 #define ALIAS(alias, name)
 #include "config/options.def"

@@ -22,7 +22,7 @@ enum class Runtimes : uint8_t { step_aside, sample };
 /// Scalars are atomics, to be read by any thread at any time.
 namespace poireau::config {
 
-enum class [[nodiscard]] SetResult : uint8_t { ok, unknown, malformed, out_of_range, too_late };
+enum class [[nodiscard]] SetResult : uint8_t{ok, unknown, malformed, out_of_range, too_late};
 
 /// Takes a whole number off the front of `text`; as in TOML, underscores may stand between its digits.
 SetResult take_number(std::string_view& text, unsigned base, uint64_t& out) noexcept;

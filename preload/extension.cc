@@ -7,8 +7,7 @@ using namespace poireau;
 extern "C" const Extension* poireau_extension() {
   static constinit Extension extension{};
   const bool ready = lifecycle::start() == sampled::Way::again;
-  extension = {kExtensionVersion,  gap_offset,       tracked_alloc::region_floor, ready,
-               sampled::judge,     sampled::settle,  sampled::release,            sampled::measure,
-               sampled::hand_over};
+  extension = {kExtensionVersion, gap_offset,       tracked_alloc::region_floor, ready, sampled::judge, sampled::settle,
+               sampled::release,  sampled::measure, sampled::hand_over};
   return &extension;
 }

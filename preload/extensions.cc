@@ -74,8 +74,9 @@ void route() noexcept {
   [[maybe_unused]] const link_map* const allocator = module_of(dlsym(RTLD_NEXT, "malloc")).map;
   [[maybe_unused]] Heap heap = nullptr;
   if (auto* default_heap = reinterpret_cast<Heap (*)()>(dlsym(RTLD_NEXT, "mi_heap_get_default"))) heap = default_heap();
-#define ROUTE_allocate(name) \
-  if (next.name != nullptr && map_of(next.name) == allocator && reentry::counted_by(next.name, heap) != 0) real.name = through_##name;
+#define ROUTE_allocate(name)                                                                               \
+  if (next.name != nullptr && map_of(next.name) == allocator && reentry::counted_by(next.name, heap) != 0) \
+    real.name = through_##name;
 #define ROUTE_resize ROUTE_allocate
 #define ROUTE_store ROUTE_allocate
 #define ROUTE_release(name)

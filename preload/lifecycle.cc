@@ -51,7 +51,8 @@ std::string_view reason_to_sleep(bool secure) noexcept {
       return "this is Java (set runtimes = sample to sample it)";
     if (program.starts_with("wine")) return "this is Wine (set runtimes = sample to sample it)";
   }
-  const bool among = config::names_match(options.only.view(), program) || config::names_match(options.only.view(), called_as);
+  const bool among =
+      config::names_match(options.only.view(), program) || config::names_match(options.only.view(), called_as);
   if (!options.only.view().empty() && !among) return "the program is not among those of the option only";
   if (config::names_match(options.exclude.view(), program) || config::names_match(options.exclude.view(), called_as))
     return "the program is excluded";
@@ -62,7 +63,9 @@ LogLevel log_level() noexcept { return options.log.load(std::memory_order_relaxe
 
 Text line() noexcept {
   Text text;
-  text << "poireau: " << process::program() << "[" << static_cast<uint64_t>(sys::process_id()) << "]: ";
+  const std::string_view called_as = process::called_as();
+  text << "poireau: " << (called_as.empty() ? process::program() : called_as) << "["
+       << static_cast<uint64_t>(sys::process_id()) << "]: ";
   return text;
 }
 
@@ -150,7 +153,8 @@ sampled::Way start() noexcept {
 }
 
 void be_resolved() noexcept {
-  if (real.malloc == nullptr) [[unlikely]] start();
+  if (real.malloc == nullptr) [[unlikely]]
+    start();
 }
 
 bool relocated() noexcept {

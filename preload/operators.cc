@@ -13,8 +13,10 @@
 
 // Who may be next, and what we do then:
 //   nobody              a C program, perhaps with C++ plugins: we are operator new, over malloc
-//   the C++ runtime     its new is max(size, 1) bytes of malloc: we do the same ourselves, so that the kind is known and
-//                       the request counted once; the runtime gets it only when malloc fails, for the handler and the throw
+//   the C++ runtime     its new is max(size, 1) bytes of malloc: we do the same ourselves, so that the kind is known
+//   and
+//                       the request counted once; the runtime gets it only when malloc fails, for the handler and the
+//                       throw
 //   the allocator       counted here, and it serves it
 //   anybody else        he has his reasons: passed on uncounted, what he asks malloc for is counted there
 // and if the executable replaces but one of the forms, the others are the runtime's that call it: all are passed on.
@@ -39,7 +41,8 @@ void* find_hidden(std::string_view form, const void* caller) noexcept {
   const Module plugin = module_of(caller), ourselves = module_of(&real);
   void* found = nullptr;
   reentry::counted_during([&] {  // the loader's requests are ours, not the program's
-    for (const char* file : {plugin.path.empty() ? "libstdc++.so.6" : plugin.path.data(), "libstdc++.so.6", "libc++abi.so.1"})
+    for (const char* file :
+         {plugin.path.empty() ? "libstdc++.so.6" : plugin.path.data(), "libstdc++.so.6", "libc++abi.so.1"})
       if (void* library = found == nullptr ? real.dlopen(file, RTLD_LAZY | RTLD_NOLOAD) : nullptr; library != nullptr) {
         found = dlsym(library, name);
         if (module_of(found).map == ourselves.map) found = nullptr;
@@ -52,7 +55,8 @@ void* find_hidden(std::string_view form, const void* caller) noexcept {
 
 /// Malloc failed: the runtime runs the new handler, perhaps comes back to us for its memory, and throws.
 template <typename... Arguments>
-void* fail(const char* name, const void* caller, void* (*following)(Arguments...), size_t size, Arguments... arguments) {
+void* fail(const char* name, const void* caller, void* (*following)(Arguments...), size_t size,
+           Arguments... arguments) {
   if (const void* const judged = sampled::withdraw(size)) caller = judged;
   constexpr bool throws = !std::disjunction_v<std::is_same<Arguments, Nothrow>...>;
   if (following == nullptr) following = reinterpret_cast<void* (*)(Arguments...)>(find_hidden(name, caller));
@@ -66,10 +70,11 @@ void* fail(const char* name, const void* caller, void* (*following)(Arguments...
 
 }  // namespace
 
-#define OPERATOR_allocate(name, result, parameters, arguments, bytes, alignment_)                            \
-  static result plain_##name parameters {                                                                   \
-    if (result got = block(bytes, alignment_); got != nullptr) [[likely]] return got;                        \
-    return FAIL_WITH(name, bytes, arguments);                                                                      \
+#define OPERATOR_allocate(name, result, parameters, arguments, bytes, alignment_) \
+  static result plain_##name parameters {                                         \
+    if (result got = block(bytes, alignment_); got != nullptr) [[likely]]         \
+      return got;                                                                 \
+    return FAIL_WITH(name, bytes, arguments);                                     \
   }
 #define UNPACK(...) __VA_ARGS__
 #define FAIL_WITH(name, size, arguments) fail(#name, __builtin_return_address(0), next.name, size, UNPACK arguments)
@@ -84,8 +89,7 @@ namespace {
 bool all_reached() noexcept {
   const link_map* const ours = module_of(&real).map;
   bool reached = true;
-#define CXX_ROW(shape, library, name, ...) \
-  reached = reached && module_of(dlsym(RTLD_DEFAULT, #name)).map == ours;
+#define CXX_ROW(shape, library, name, ...) reached = reached && module_of(dlsym(RTLD_DEFAULT, #name)).map == ours;
 #include "preload/rows.h"
   return reached;
 }
@@ -112,10 +116,10 @@ void complete() noexcept {
 void classify() noexcept {
   if (next._Znwm == nullptr || !all_reached()) return;
   const bool over_runtime = runtime_is_next();
-#define CLASSIFY_allocate(name)                                                                   \
-  if (next.name != nullptr && over_runtime)                                                       \
-    real.name = plain_##name;                                                                     \
-  else if (map_of(next.name) == map_of(next.malloc) && reentry::counted_by(next.name) == 0)       \
+#define CLASSIFY_allocate(name)                                                             \
+  if (next.name != nullptr && over_runtime)                                                 \
+    real.name = plain_##name;                                                               \
+  else if (map_of(next.name) == map_of(next.malloc) && reentry::counted_by(next.name) == 0) \
     real.name = next.name;
 #define CLASSIFY_release(name) \
   if (over_runtime) real.name = as<decltype(real.name)>(real.free);

@@ -10,16 +10,16 @@ extern "C" {
 #endif
 
 struct poireau_stats {
-  uint64_t samples;         /* requests picked, and granted */
-  uint64_t sampled_bytes;   /* what those asked for */
-  uint64_t counted_bytes;   /* all bytes requested on their threads up to each one's last sample */
-  uint64_t early;           /* requests served before the options were known: never sampled */
-  uint64_t dropped;         /* picked, but nothing could be recorded */
-  uint64_t generation;      /* forks between the executed process and this one */
-  uint64_t deepbinds;       /* dlopen(RTLD_DEEPBIND) done without the flag */
-  uint64_t namespaces;      /* dlmopen into a namespace of its own */
-  uint64_t sample_period;   /* in force now; 0: off */
-  uint64_t run_id[2];       /* 128 random bits of this process */
+  uint64_t samples;       /* requests picked, and granted */
+  uint64_t sampled_bytes; /* what those asked for */
+  uint64_t counted_bytes; /* all bytes requested on their threads up to each one's last sample */
+  uint64_t early;         /* requests served before the options were known: never sampled */
+  uint64_t dropped;       /* picked, but nothing could be recorded */
+  uint64_t generation;    /* forks between the executed process and this one */
+  uint64_t deepbinds;     /* dlopen(RTLD_DEEPBIND) done without the flag */
+  uint64_t namespaces;    /* dlmopen into a namespace of its own */
+  uint64_t sample_period; /* in force now; 0: off */
+  uint64_t run_id[2];     /* 128 random bits of this process */
 };
 
 /* Fills the first `size` bytes of `out`; returns how many it knows. Takes no lock and no memory. */

@@ -41,7 +41,8 @@ void resolve() noexcept {
 
 std::string_view malloc_of_another() noexcept {
   // The executable's own goes before any preloaded one.
-  if (module_of(dlsym(RTLD_DEFAULT, kNames[0])).map != module_of(&real).map) return "the program has a malloc of its own";
+  if (module_of(dlsym(RTLD_DEFAULT, kNames[0])).map != module_of(&real).map)
+    return "the program has a malloc of its own";
   if (__asan_init != nullptr || __tsan_init != nullptr || __msan_init != nullptr || __hwasan_init != nullptr ||
       __lsan_init != nullptr)
     return "a sanitizer is at work";

@@ -4,7 +4,7 @@
 
 namespace poireau {
 
-using Nothrow = const void*;       // a reference to std::nothrow, as it is passed
+using Nothrow = const void*;        // a reference to std::nothrow, as it is passed
 using Heap = struct MimallocHeap*;  // a mi_heap_t, never looked into
 
 /// One function of each name we export: those of the allocator we stand in front of.

@@ -4,8 +4,7 @@
 // Where the linker, not the loader, decides who is next: in a static executable it gives us the real functions under
 // the names that --wrap makes, in the unshadowed copy under their own (the build renames them here).
 
-#define LIBC_ROW(shape, library, name, result, parameters, ...) \
-  extern "C" result next_##name parameters __asm__(#name);
+#define LIBC_ROW(shape, library, name, result, parameters, ...) extern "C" result next_##name parameters __asm__(#name);
 #include "preload/rows.h"
 __asm__(".weak cfree, free_sized, free_aligned_sized");  // not every libc has them
 

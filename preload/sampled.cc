@@ -31,8 +31,9 @@ void add(std::atomic<uint64_t>& counter, uint64_t amount) noexcept {
 
 Rates rates() noexcept {
   const uint64_t base = dormant() ? 0 : options.sample_period.load(std::memory_order_relaxed);
-  return {base, callers::finest(base), options.sample_by.load(std::memory_order_relaxed) == SampleBy::calls,
-          options.callers.any()};
+  const bool by_caller = options.callers.any();
+  return {base, by_caller ? callers::finest(base) : base,
+          options.sample_by.load(std::memory_order_relaxed) == SampleBy::calls, by_caller};
 }
 
 Way start() noexcept {

@@ -18,7 +18,8 @@ constexpr size_t kPage = 4096;
 /// The bytes of an array; 0 if nobody can have that many (the real allocator then says so).
 inline size_t product(size_t count, size_t size) noexcept {
   size_t bytes;
-  if (__builtin_mul_overflow(count, size, &bytes)) [[unlikely]] return 0;
+  if (__builtin_mul_overflow(count, size, &bytes)) [[unlikely]]
+    return 0;
   return bytes;
 }
 
@@ -49,71 +50,77 @@ Result answer_of(size_t size) noexcept {
 #define HOOK_COLD [[gnu::cold, gnu::noinline]] static
 
 // The twin is tail-called, so its return address is the program's.
-#define HOOK_TWIN(name, result, parameters, arguments, bytes, alignment, on_early, granted)                \
-  HOOK_EXPORT result name parameters;                                                                      \
-  static result through_##name parameters {                                                                \
-    uncharge(bytes);                                                                                       \
-    return next.name arguments;                                                                            \
-  }                                                                                                        \
-  HOOK_COLD result sampled_##name parameters {                                                             \
-    if (real.name == through_##name) return through_##name arguments;                                      \
-    const sampled::Request request{Kind::name, bytes, alignment, __builtin_return_address(0)};             \
-    const sampled::Verdict verdict = sampled::judge(request);                                              \
-    if (verdict.way == sampled::Way::again) return name arguments;                                         \
-    if (verdict.way == sampled::Way::early) return on_early;                                               \
-    result const got = real.name arguments;                                                                \
-    if (verdict.way == sampled::Way::real) sampled::settle(request, verdict, granted);                     \
-    return got;                                                                                            \
+#define HOOK_TWIN(name, result, parameters, arguments, bytes, alignment, on_early, granted)    \
+  HOOK_EXPORT result name parameters;                                                          \
+  static result through_##name parameters {                                                    \
+    uncharge(bytes);                                                                           \
+    return next.name arguments;                                                                \
+  }                                                                                            \
+  HOOK_COLD result sampled_##name parameters {                                                 \
+    if (real.name == through_##name) return through_##name arguments;                          \
+    const sampled::Request request{Kind::name, bytes, alignment, __builtin_return_address(0)}; \
+    const sampled::Verdict verdict = sampled::judge(request);                                  \
+    if (verdict.way == sampled::Way::again) return name arguments;                             \
+    if (verdict.way == sampled::Way::early) return on_early;                                   \
+    result const got = real.name arguments;                                                    \
+    if (verdict.way == sampled::Way::real) sampled::settle(request, verdict, granted);         \
+    return got;                                                                                \
   }
 
-#define SHAPE_allocate(name, result, parameters, arguments, bytes, alignment)                               \
-  HOOK_TWIN(name, result, parameters, arguments, bytes, alignment,                                         \
-            static_cast<result>(sampled::early(request)), got != nullptr)                                   \
-  HOOK_EXPORT result name parameters {                                                                     \
-    if (charge(bytes)) [[unlikely]] return sampled_##name arguments;                                       \
-    return real.name arguments;                                                                            \
+#define SHAPE_allocate(name, result, parameters, arguments, bytes, alignment)                                    \
+  HOOK_TWIN(name, result, parameters, arguments, bytes, alignment, static_cast<result>(sampled::early(request)), \
+            got != nullptr)                                                                                      \
+  HOOK_EXPORT result name parameters {                                                                           \
+    if (charge(bytes)) [[unlikely]]                                                                              \
+      return sampled_##name arguments;                                                                           \
+    return real.name arguments;                                                                                  \
   }
 
-#define SHAPE_resize(name, result, parameters, arguments, bytes, alignment)                                 \
-  HOOK_TWIN(name, result, parameters, arguments, bytes, alignment,                                         \
-            static_cast<result>(sampled::early_resize(request, ptr)), got != nullptr)                       \
-  HOOK_COLD result owned_##name parameters {                                                               \
-    if (ptr != nullptr && (ptr = sampled::hand_over(ptr)) == nullptr) return nullptr;                      \
-    if (charge(bytes)) return sampled_##name arguments;                                                    \
-    return real.name arguments;                                                                            \
-  }                                                                                                        \
-  HOOK_EXPORT result name parameters {                                                                     \
-    if (tracked_alloc::owns(ptr)) [[unlikely]] return owned_##name arguments;                              \
-    if (charge(bytes)) [[unlikely]] return sampled_##name arguments;                                       \
-    return real.name arguments;                                                                            \
+#define SHAPE_resize(name, result, parameters, arguments, bytes, alignment)           \
+  HOOK_TWIN(name, result, parameters, arguments, bytes, alignment,                    \
+            static_cast<result>(sampled::early_resize(request, ptr)), got != nullptr) \
+  HOOK_COLD result owned_##name parameters {                                          \
+    if (ptr != nullptr && (ptr = sampled::hand_over(ptr)) == nullptr) return nullptr; \
+    if (charge(bytes)) return sampled_##name arguments;                               \
+    return real.name arguments;                                                       \
+  }                                                                                   \
+  HOOK_EXPORT result name parameters {                                                \
+    if (tracked_alloc::owns(ptr)) [[unlikely]]                                        \
+      return owned_##name arguments;                                                  \
+    if (charge(bytes)) [[unlikely]]                                                   \
+      return sampled_##name arguments;                                                \
+    return real.name arguments;                                                       \
   }
 
-#define SHAPE_store(name, result, parameters, arguments, bytes, alignment)                                  \
-  HOOK_TWIN(name, result, parameters, arguments, bytes, alignment,                                         \
-            (*out = sampled::early(request)) == nullptr ? ENOMEM : 0, got == 0)                             \
-  HOOK_EXPORT result name parameters {                                                                     \
-    if (charge(bytes)) [[unlikely]] return sampled_##name arguments;                                       \
-    return real.name arguments;                                                                            \
+#define SHAPE_store(name, result, parameters, arguments, bytes, alignment)      \
+  HOOK_TWIN(name, result, parameters, arguments, bytes, alignment,              \
+            (*out = sampled::early(request)) == nullptr ? ENOMEM : 0, got == 0) \
+  HOOK_EXPORT result name parameters {                                          \
+    if (charge(bytes)) [[unlikely]]                                             \
+      return sampled_##name arguments;                                          \
+    return real.name arguments;                                                 \
   }
 
-#define SHAPE_release(name, result, parameters, arguments, bytes, alignment)                                \
-  HOOK_COLD result owned_##name parameters {                                                               \
-    if (!sampled::release(ptr)) real.name arguments;                                                       \
-  }                                                                                                        \
-  HOOK_EXPORT result name parameters {                                                                     \
-    if (tracked_alloc::owns(ptr)) [[unlikely]] return owned_##name arguments;                              \
-    return real.name arguments;                                                                            \
+#define SHAPE_release(name, result, parameters, arguments, bytes, alignment) \
+  HOOK_COLD result owned_##name parameters {                                 \
+    if (!sampled::release(ptr)) real.name arguments;                         \
+  }                                                                          \
+  HOOK_EXPORT result name parameters {                                       \
+    if (tracked_alloc::owns(ptr)) [[unlikely]]                               \
+      return owned_##name arguments;                                         \
+    return real.name arguments;                                              \
   }
 
-#define SHAPE_ask(name, result, parameters, arguments, bytes, alignment)                                    \
-  HOOK_COLD result owned_##name parameters {                                                               \
-    size_t usable;                                                                                         \
-    if (sampled::measure(ptr, usable)) return answer_of<result>(usable);                                      \
-    return real.name arguments;                                                                            \
-  }                                                                                                        \
-  HOOK_EXPORT result name parameters {                                                                     \
-    if (tracked_alloc::owns(ptr)) [[unlikely]] return owned_##name arguments;                              \
-    return real.name arguments;                                                                            \
+#define SHAPE_ask(name, result, parameters, arguments, bytes, alignment) \
+  HOOK_COLD result owned_##name parameters {                             \
+    size_t usable;                                                       \
+    if (sampled::measure(ptr, usable)) return answer_of<result>(usable); \
+    return real.name arguments;                                          \
+  }                                                                      \
+  HOOK_EXPORT result name parameters {                                   \
+    if (tracked_alloc::owns(ptr)) [[unlikely]]                           \
+      return owned_##name arguments;                                     \
+    return real.name arguments;                                          \
   }
 
 // The size asked, not the one rounded up: a sampled block is exactly as large as it was asked for.

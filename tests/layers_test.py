@@ -36,8 +36,8 @@ CXX: Layers = {
         "base config tables facts callers sampler bootstrap real stack events tracked_alloc",
     ),
     "hooks": (
-        "preload/hooks.h preload/hooks.cc preload/operators.* preload/wraps.* preload/extension.* preload/extensions.* "
-        "preload/shapes.h preload/reentry.h preload/real_direct.*",
+        "preload/hooks.h preload/hooks.cc preload/operators.* preload/wraps.* preload/loads.* "
+        "preload/extension.* preload/extensions.* preload/shapes.h preload/reentry.h preload/real_direct.*",
         "base config tables facts sampler real sampled tracked_alloc",
     ),
     "above": (

@@ -96,17 +96,27 @@ int process_id() noexcept { return static_cast<int>(call(SYS_getpid)); }
 
 std::string_view error_text(int error) noexcept {
   switch (error) {
-    case ENOENT: return "no such file or directory";
-    case EACCES: return "permission denied";
-    case EISDIR: return "is a directory";
-    case ENOTDIR: return "part of the path is not a directory";
-    case ELOOP: return "too many symbolic links";
+    case ENOENT:
+      return "no such file or directory";
+    case EACCES:
+      return "permission denied";
+    case EISDIR:
+      return "is a directory";
+    case ENOTDIR:
+      return "part of the path is not a directory";
+    case ELOOP:
+      return "too many symbolic links";
     case EMFILE:
-    case ENFILE: return "too many open files";
-    case EIO: return "input/output error";
-    case ENAMETOOLONG: return "the name is too long";
-    case ENOMEM: return "out of memory";
-    default: return "it can't be read";
+    case ENFILE:
+      return "too many open files";
+    case EIO:
+      return "input/output error";
+    case ENAMETOOLONG:
+      return "the name is too long";
+    case ENOMEM:
+      return "out of memory";
+    default:
+      return "it can't be read";
   }
 }
 

@@ -16,7 +16,9 @@ from tests.conftest import ROOT, Exercised, clean_environment
 
 PRESETS = ["dev", pytest.param("release", marks=pytest.mark.slow)]  # `make check-quick` builds only dev
 EXTENSIONS = ["jemalloc", "tcmalloc", "mimalloc", "dlmalloc"]
-PRODUCTS = {"libpoireau.so": {"libc", "cxx", "own"}} | {f"libpoireau-{name}.so": {name} for name in EXTENSIONS}
+PRODUCTS = {"libpoireau.so": {"libc", "cxx", "loader", "own"}} | {
+    f"libpoireau-{name}.so": {name} for name in EXTENSIONS
+}
 EVERY_LIBRARY = [
     pytest.param(preset, name, id=f"{preset}-{name}", marks=[pytest.mark.slow] if preset == "release" else [])
     for preset in ("dev", "release")

@@ -48,7 +48,8 @@ class LoadTest : public testing::Test {
     std::vector<const char*> environment;
     for (const std::string& variable : variables) environment.push_back(variable.c_str());
     environment.push_back(nullptr);
-    load(environment.data(), [](std::string_view line) { told.emplace_back(line); }, directory_);
+    load(
+        environment.data(), [](std::string_view line) { told.emplace_back(line); }, directory_);
   }
   /// What is said about this text as the system's file, with the directory left out.
   std::vector<std::string> lines_about(const std::string& text) const {
@@ -72,7 +73,8 @@ class LoadTest : public testing::Test {
 const std::string kNoSize = "not a size (a whole number, with a suffix like 512KiB or 32M if you like); keeping 512KiB";
 
 TEST_F(LoadTest, NoSourceAtAllLeavesTheDefaultsInSilence) {
-  load(nullptr, [](std::string_view line) { told.emplace_back(line); }, directory_);
+  load(
+      nullptr, [](std::string_view line) { told.emplace_back(line); }, directory_);
   run({"HOME=" + path("nobody"), "XDG_CONFIG_HOME=/dev/null", "PATH=/bin", "NOT_POIREAU_SEED=1", "POIREAU_CONFIG="});
   EXPECT_EQ(told, Lines{});
   EXPECT_EQ(period(), 512u << 10);
@@ -135,8 +137,8 @@ TEST_F(LoadTest, AnAliasInTheEnvironmentYieldsToTheName) {
 }
 
 TEST_F(LoadTest, ABadVariableIsToldInOneLine) {
-  run({"POIREAU_SAMPLE_PERIOD=-5", "POIREAU_LOG=loud", "POIREAU_SEED", "POIREAU_SAMPL_PERIOD=1", "POIREAU_=",
-       "POIREAU_ONLY=" + std::string(100'000, '\033')});
+  run({"POIREAU_SAMPLE_PERIOD=-5", "POIREAU_LOG=loud", "POIREAU_SEED", "POIREAU_SAMPL_PERIOD=1",
+       "POIREAU_=", "POIREAU_ONLY=" + std::string(100'000, '\033')});
   EXPECT_EQ(told.size(), 6u);
   EXPECT_EQ(told.at(5), "poireau: POIREAU_SAMPLE_PERIOD=\"-5\": " + kNoSize);
   EXPECT_EQ(told.at(4), "poireau: POIREAU_LOG=\"loud\": not one of off, error, info, debug; keeping error");

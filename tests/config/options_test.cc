@@ -23,9 +23,7 @@ class OptionsTest : public testing::Test {
       EXPECT_EQ(set(option.name, option.show_default(scratch), "built-in", Phase::at_load), SetResult::ok);
     }
   }
-  static SetResult put(std::string_view name, std::string_view text) {
-    return set(name, text, "test", Phase::at_load);
-  }
+  static SetResult put(std::string_view name, std::string_view text) { return set(name, text, "test", Phase::at_load); }
   static std::string text_of(std::string_view name) {
     Text scratch;
     return std::string(get(name, scratch).value_or("(unknown)"));
@@ -44,11 +42,25 @@ TEST_F(OptionsTest, EveryOptionStartsWithItsDefault) {
 }
 
 TEST_F(OptionsTest, ASizeIsAWholeNumberWithAnOptionalUnit) {
-  const std::pair<const char*, uint64_t> cases[] = {
-      {"0", 0},         {"1", 1},           {"007", 7},           {"1_000", 1000},      {"512KiB", 512 << 10},
-      {"32M", 32 << 20}, {"32m", 32 << 20},  {"32mib", 32 << 20},  {"3Ki", 3072},        {"2 GiB", uint64_t{2} << 30},
-      {"1KB", 1000},    {"1 kb", 1000},     {"5MB", 5'000'000},   {"7GB", 7'000'000'000}, {"1TB", 1'000'000'000'000},
-      {"12B", 12},      {"12 b", 12},       {"1TiB", uint64_t{1} << 40}, {"1_099_511_627_776", uint64_t{1} << 40}};
+  const std::pair<const char*, uint64_t> cases[] = {{"0", 0},
+                                                    {"1", 1},
+                                                    {"007", 7},
+                                                    {"1_000", 1000},
+                                                    {"512KiB", 512 << 10},
+                                                    {"32M", 32 << 20},
+                                                    {"32m", 32 << 20},
+                                                    {"32mib", 32 << 20},
+                                                    {"3Ki", 3072},
+                                                    {"2 GiB", uint64_t{2} << 30},
+                                                    {"1KB", 1000},
+                                                    {"1 kb", 1000},
+                                                    {"5MB", 5'000'000},
+                                                    {"7GB", 7'000'000'000},
+                                                    {"1TB", 1'000'000'000'000},
+                                                    {"12B", 12},
+                                                    {"12 b", 12},
+                                                    {"1TiB", uint64_t{1} << 40},
+                                                    {"1_099_511_627_776", uint64_t{1} << 40}};
   for (const auto& [text, value] : cases) {
     EXPECT_EQ(put("sample_period", text), SetResult::ok) << text;
     EXPECT_EQ(period(), value) << text;
@@ -56,9 +68,9 @@ TEST_F(OptionsTest, ASizeIsAWholeNumberWithAnOptionalUnit) {
 }
 
 TEST_F(OptionsTest, ABadSizeLeavesTheValueAndOrigin) {
-  for (const char* text : {"abc", "-5", "+5", "0.01", "1e30", "NaN", "nan", "inf", "", " ", " 5", "5 ", "5  K", "32MM",
-                           "K", "0x10", "_1", "1_", "1__0", "1 K B", "1KiBB", "1iB", "1BB", "1KK", "1,000", "1\n",
-                           "\xff"})
+  for (const char* text :
+       {"abc", "-5",   "+5", "0.01", "1e30", "NaN",   "nan",   "inf", "",    " ",   " 5",    "5 ",  "5  K", "32MM",
+        "K",   "0x10", "_1", "1_",   "1__0", "1 K B", "1KiBB", "1iB", "1BB", "1KK", "1,000", "1\n", "\xff"})
     EXPECT_EQ(put("sample_period", text), SetResult::malformed) << text;
   for (const char* text : {"2TiB", "1099511627777", "18446744073709551616", "99999999999999999999999", "16777216TiB",
                            "18446744073709551615T", "1025GiB"})
@@ -72,9 +84,12 @@ TEST_F(OptionsTest, ASizeMayHoldAZeroByteOnlyToBeRefused) {
 }
 
 TEST_F(OptionsTest, ACountIsDecimalOrHexadecimalOf64Bits) {
-  const std::pair<const char*, uint64_t> cases[] = {
-      {"0", 0}, {"12_345", 12345}, {"0xFf", 255}, {"0XdeadBEEF", 0xdeadbeef}, {"18446744073709551615", ~uint64_t{0}},
-      {"0xffff_ffff_ffff_ffff", ~uint64_t{0}}};
+  const std::pair<const char*, uint64_t> cases[] = {{"0", 0},
+                                                    {"12_345", 12345},
+                                                    {"0xFf", 255},
+                                                    {"0XdeadBEEF", 0xdeadbeef},
+                                                    {"18446744073709551615", ~uint64_t{0}},
+                                                    {"0xffff_ffff_ffff_ffff", ~uint64_t{0}}};
   for (const auto& [text, value] : cases) {
     EXPECT_EQ(put("seed", text), SetResult::ok) << text;
     EXPECT_EQ(options.seed.load(), value);
@@ -167,14 +182,14 @@ TEST_F(OptionsTest, AModuleNameMayHoldPlusSigns) {
 
 TEST_F(OptionsTest, BadCallersLeaveTheRatesThatWere) {
   ASSERT_EQ(put("callers", "a=5"), SetResult::ok);
-  for (const char* text : {"a", "a=b=3", "=3", "a=", "a=x", "a=-1", "a=2/3", "a=1/", "a=1/2/3", "a=1.5",
-                           "a+0x=1", "a+0xg=1", "+0x1=1", "dir/=1", "a=1 b=2", "a=1;b=2", "a=\n1", "b=7, c=oops"})
+  for (const char* text : {"a", "a=b=3", "=3", "a=", "a=x", "a=-1", "a=2/3", "a=1/", "a=1/2/3", "a=1.5", "a+0x=1",
+                           "a+0xg=1", "+0x1=1", "dir/=1", "a=1 b=2", "a=1;b=2", "a=\n1", "b=7, c=oops"})
     EXPECT_EQ(put("callers", text), SetResult::malformed) << text;
   std::string seventeen;
   for (int i = 0; i < 17; ++i) seventeen += "m" + std::to_string(i) + "=2,";
-  for (const std::string& text : {std::string("a=1025"), std::string("a=1/0"), std::string("a=1/1025"),
-                                  std::string("a=99999999999999999999"), std::string("a+0x10000000000000000=1"),
-                                  seventeen, std::string(1025, ',')})
+  for (const std::string& text :
+       {std::string("a=1025"), std::string("a=1/0"), std::string("a=1/1025"), std::string("a=99999999999999999999"),
+        std::string("a+0x10000000000000000=1"), seventeen, std::string(1025, ',')})
     EXPECT_EQ(put("callers", text), SetResult::out_of_range) << text;
   EXPECT_EQ(text_of("callers"), "a=5");
   EXPECT_EQ(options.callers.rate_for(module_hash("a"), 0).numerator, 5u);

@@ -77,9 +77,7 @@ def test_the_first_request_of_a_process_is_as_likely_as_any(program, run_preload
     # The program's own first request is not the process's first, but each is a start of its own.
     runs = scale(4000)
     binary = program("first_of_thread.c")
-    picked = sum(
-        int(run_preloaded([binary, "1", "1"], {"POIREAU_SAMPLE_PERIOD": "80"}).stdout) for _ in range(runs)
-    )
+    picked = sum(int(run_preloaded([binary, "1", "1"], {"POIREAU_SAMPLE_PERIOD": "80"}).stdout) for _ in range(runs))
     p = 1 - math.exp(-16 / 80)
     assert abs(picked - runs * p) <= 6 * math.sqrt(runs * p * (1 - p)) + 1
 

@@ -73,7 +73,9 @@ def test_a_setuid_program_is_untouched(everybodys_folder, program, run_preloaded
 def test_a_secure_program_that_has_the_library_takes_no_options(everybodys_folder, program, library, run_bare):
     ours = everybodys_folder / library.name
     shutil.copyfile(library, ours)
-    binary = make_setuid(program("secure.c", "-Wl,--no-as-needed", ours, f"-Wl,-rpath={everybodys_folder}"), everybodys_folder)
+    binary = make_setuid(
+        program("secure.c", "-Wl,--no-as-needed", ours, f"-Wl,-rpath={everybodys_folder}"), everybodys_folder
+    )
     environment = {"POIREAU_LOG": "info", "POIREAU_SAMPLE_PERIOD": "nonsense", "POIREAU_CONFIG": "/dev/full"}
     done = run_bare([binary], environment)
     assert (done.stdout, done.stderr) == ("secure 1, uid 0, euid 65534, poireau there\n", "")

@@ -48,12 +48,24 @@ class Mutator {
   void mutate(std::string& text, const std::vector<std::string>& corpus) {
     const size_t at = below(text.size() + 1), length = below(std::min<size_t>(text.size() - at, 32) + 1);
     switch (below(8)) {
-      case 0: text.erase(at, length); break;
-      case 1: text.insert(at, text.substr(below(text.size() + 1), 1 + below(64))); break;
-      case 2: text.insert(at, 1, static_cast<char>(random_())); break;
-      case 3: text.insert(at, kTokens[below(kTokens.size())]); break;
-      case 4: text.resize(at); break;
-      case 5: text.insert(at, 1 + below(1500), static_cast<char>(' ' + below(95))); break;
+      case 0:
+        text.erase(at, length);
+        break;
+      case 1:
+        text.insert(at, text.substr(below(text.size() + 1), 1 + below(64)));
+        break;
+      case 2:
+        text.insert(at, 1, static_cast<char>(random_()));
+        break;
+      case 3:
+        text.insert(at, kTokens[below(kTokens.size())]);
+        break;
+      case 4:
+        text.resize(at);
+        break;
+      case 5:
+        text.insert(at, 1 + below(1500), static_cast<char>(' ' + below(95)));
+        break;
       case 6: {
         const std::string& other = corpus[below(corpus.size())];
         text.replace(at, length, other.substr(below(other.size() + 1), below(128)));

@@ -50,7 +50,8 @@ TEST(Bootstrap, TakesBackTheNewestBlockForEver) {
 }
 
 TEST(Bootstrap, IsFullWithoutHarmAndRefusesTheAbsurd) {
-  for (const size_t size : {size_t{2} << 20, SIZE_MAX, SIZE_MAX - 15}) EXPECT_EQ(bootstrap::allocate(size, 16), nullptr);
+  for (const size_t size : {size_t{2} << 20, SIZE_MAX, SIZE_MAX - 15})
+    EXPECT_EQ(bootstrap::allocate(size, 16), nullptr);
   EXPECT_EQ(bootstrap::allocate(1, SIZE_MAX / 2 + 1), nullptr);
   std::vector<void*> blocks;
   while (void* block = bootstrap::allocate(10'000, 16)) blocks.push_back(block);

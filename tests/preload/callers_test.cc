@@ -22,7 +22,8 @@ TEST(Callers, AreKnownByModuleAndByOffset) {
   Dl_info info;
   ASSERT_NE(dladdr(kHere, &info), 0);
   char offset[32];
-  snprintf(offset, sizeof offset, "%#lx", reinterpret_cast<uintptr_t>(kHere) - reinterpret_cast<uintptr_t>(info.dli_fbase));
+  snprintf(offset, sizeof offset, "%#lx",
+           reinterpret_cast<uintptr_t>(kHere) - reinterpret_cast<uintptr_t>(info.dli_fbase));
   callers("");
   EXPECT_EQ(callers::period_of(kHere, 1000), 1000u);
   callers("callers_test=8");

@@ -103,7 +103,8 @@ TEST(Exponential, FillsEqualClassesEquallyByChiSquare) {
 }
 
 TEST(Exponential, AgreesWithTheLibraryOnTheChanceOfOneByte) {
-  for (const uint64_t period : {uint64_t{2}, uint64_t{3}, uint64_t{10}, uint64_t{1000}, uint64_t{512} << 10, uint64_t{1} << 40}) {
+  for (const uint64_t period :
+       {uint64_t{2}, uint64_t{3}, uint64_t{10}, uint64_t{1000}, uint64_t{512} << 10, uint64_t{1} << 40}) {
     const double truth = -std::expm1(-1 / double(period));
     EXPECT_NEAR(double(hit_in_one_byte(period)) * 0x1p-63, truth, truth * 1e-6 + 0x1p-58) << period;
   }

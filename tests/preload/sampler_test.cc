@@ -101,7 +101,8 @@ TEST_F(Sampling, CountsEveryByteExactlyOnceUpToTheLastSample) {
   for (const Rates& rates : {every(1000), calls(20), every(512 << 10), every(1), every(0), every(1000)})
     for (int i = 0; i < 50'000; ++i) request(random.next() % 3000 * (i % 100 == 0 ? 10'000 : 1), rates);
   uint64_t last = 0;
-  do last = counted_; while (request(1, every(1000)).period == 0 || counted_ == last);
+  do last = counted_;
+  while (request(1, every(1000)).period == 0 || counted_ == last);
   EXPECT_EQ(counted_, requested_);
 }
 
@@ -110,10 +111,13 @@ TEST_F(Sampling, GivesBackWhatCameToNothing) {
     for (const uint64_t size : {uint64_t{0}, uint64_t{100}, uint64_t{PTRDIFF_MAX}, uint64_t{SIZE_MAX}})
       for (int i = 0; i < 100; ++i) {
         request(50, every(period));
-        if (charge(size)) sampler.refund(size, sampler.confirm(size, nullptr, every(period)));
-        else requested_ += Sampler::weight(size);
+        if (charge(size))
+          sampler.refund(size, sampler.confirm(size, nullptr, every(period)));
+        else
+          requested_ += Sampler::weight(size);
       }
-  while (request(1, every(1)).period == 0) {}
+  while (request(1, every(1)).period == 0) {
+  }
   EXPECT_EQ(counted_, requested_);
 }
 
@@ -130,7 +134,8 @@ TEST_F(Sampling, OffComesToTheColdPathOncein16MiB) {
 }
 
 TEST_F(Sampling, ReportsThePeriodThatPickedAndTurnsToANewOneWithin16MiB) {
-  while (request(1000, every(1 << 20)).period == 0) {}
+  while (request(1000, every(1 << 20)).period == 0) {
+  }
   uint64_t bytes = 0;
   Pick pick;
   while ((pick = request(1000, every(7000))).period == 0) bytes += 1000;
@@ -171,7 +176,8 @@ TEST_F(Sampling, TwoThreadsDrawDifferentStreams) {
 }
 
 TEST_F(Sampling, SurvivesASignalHandlerThatRequestsAtAnyInstruction) {
-  struct sigaction action {}, before;
+  struct sigaction action {
+  }, before;
   action.sa_handler = [](int) {
     for (int i = 0; i < 3; ++i)
       if (charge(40)) sampler.confirm(40, nullptr, every(500));

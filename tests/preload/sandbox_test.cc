@@ -18,7 +18,8 @@ int state_under_a_filter() {
   if (child == 0) {
     sock_filter allow{BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW};
     sock_fprog program{1, &allow};
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) _exit(99);
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
+      _exit(99);
     sandbox::leave(sandbox::State::open);
     sandbox::look();
     _exit(static_cast<int>(sandbox::state()));

@@ -52,11 +52,21 @@ void hammer(unsigned seed, int rounds) {
     const size_t size = random() % (random() % 20 == 0 ? 100'000 : 200);
     void* block = nullptr;
     switch (random() % 8) {
-      case 0: block = poireau_malloc(size); break;
-      case 1: block = poireau_calloc(size / 8 + 1, 8); break;
-      case 2: block = poireau_memalign(64, size); break;
-      case 3: block = poireau_aligned_alloc(64, (size + 63) / 64 * 64); break;
-      case 4: ASSERT_EQ(poireau_posix_memalign(&block, 128, size), 0); break;
+      case 0:
+        block = poireau_malloc(size);
+        break;
+      case 1:
+        block = poireau_calloc(size / 8 + 1, 8);
+        break;
+      case 2:
+        block = poireau_memalign(64, size);
+        break;
+      case 3:
+        block = poireau_aligned_alloc(64, (size + 63) / 64 * 64);
+        break;
+      case 4:
+        ASSERT_EQ(poireau_posix_memalign(&block, 128, size), 0);
+        break;
       default:
         if (blocks.empty()) continue;
         auto [old, length] = blocks[random() % blocks.size()];
@@ -69,7 +79,8 @@ void hammer(unsigned seed, int rounds) {
         }
         auto* fresh = static_cast<unsigned char*>(poireau_reallocarray(old, size + 1, 1));
         ASSERT_NE(fresh, nullptr);
-        for (size_t at = 0; at < std::min(length, size + 1); ++at) ASSERT_EQ(fresh[at], static_cast<unsigned char>(length));
+        for (size_t at = 0; at < std::min(length, size + 1); ++at)
+          ASSERT_EQ(fresh[at], static_cast<unsigned char>(length));
         std::memset(fresh, static_cast<int>(size + 1), size + 1);
         blocks.emplace_back(fresh, size + 1);
         continue;
@@ -90,7 +101,9 @@ TEST_P(Unshadowed, FourThreadsLoseNothing) {
 
 TEST_P(Unshadowed, AChildOfAThreadedProcessGoesOn) {
   std::atomic<bool> stop{false};
-  std::thread other([&] { while (!stop) hammer(7, 50); });
+  std::thread other([&] {
+    while (!stop) hammer(7, 50);
+  });
   for (int i = 0; i < 20; ++i) {
     const pid_t child = fork();
     if (child == 0) {
@@ -135,7 +148,8 @@ TEST(Unshadowed, AtPeriodOneEveryRequestIsASample) {
     volatile size_t huge = PTRDIFF_MAX;
     EXPECT_EQ(poireau_malloc(huge), nullptr);
     EXPECT_EQ(samples() - before, 2u) << "a failure is no sample";
-  }).join();
+  })
+      .join();
   options.sample_period.store(512 << 10);
 }
 

@@ -8,7 +8,9 @@
 #include "stats.h"
 
 static int called;
-static void give_up() { if (++called == 3) std::set_new_handler(nullptr); }
+static void give_up() {
+  if (++called == 3) std::set_new_handler(nullptr);
+}
 static void throw_own() { throw std::bad_alloc(); }
 
 template <class Ask>
@@ -33,7 +35,7 @@ static void show(const char* what, Ask ask) {
 
 extern "C" int run() {
   volatile size_t huge = size_t(-1) / 2 - 100, small = 100;
-  for (auto* handler : {(void (*)())nullptr, &give_up, &throw_own})
+  for (auto* handler : {(void (*)()) nullptr, &give_up, &throw_own})
     for (size_t size : {size_t{0}, size_t{small}, size_t{huge}, ~size_t{0}}) {
       auto set = [&] { std::set_new_handler(handler); };
       set(), show("new", [&] { return operator new(size); });

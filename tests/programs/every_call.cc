@@ -33,9 +33,17 @@ int main(int argc, char**) {
   auto* free_sized_ = (void (*)(void*, size_t))dlsym(RTLD_DEFAULT, "free_sized");
   auto* free_aligned_sized_ = (void (*)(void*, size_t, size_t))dlsym(RTLD_DEFAULT, "free_aligned_sized");
   void* release = nullptr;
-  auto free_all = [&](auto how) { expect("a release", 0, 0, [&] { how(release); return nullptr; }); };
+  auto free_all = [&](auto how) {
+    expect("a release", 0, 0, [&] {
+      how(release);
+      return nullptr;
+    });
+  };
   const std::align_val_t align{64};
-  auto posix = [](size_t a, size_t n) { void* p = nullptr; return posix_memalign(&p, a, n) == 0 ? p : nullptr; };
+  auto posix = [](size_t a, size_t n) {
+    void* p = nullptr;
+    return posix_memalign(&p, a, n) == 0 ? p : nullptr;
+  };
   for (int round = 0; round < 3; ++round)
     for (size_t size : sizes) {
       ASK("malloc", malloc(size), free(p));

@@ -26,8 +26,10 @@ static void* show(void* unused) {
   for (int i = 0; i < 10000; ++i) free(malloc((size_t)i));
   entries("/proc/self/task");
   entries("/proc/self/fd");
-  for (const char** prefix = (const char*[]){"SigPnd", "SigBlk", "SigIgn", "SigCgt", "ShdPnd", "Threads", "Seccomp", "NoNewPrivs", "VmLck", NULL}; *prefix; ++prefix)
-    lines("/proc/self/status", *prefix);
+  for (const char** prefix = (const char*[]){"SigPnd", "SigBlk", "SigIgn", "SigCgt", "ShdPnd", "Threads", "Seccomp",
+                                             "NoNewPrivs", "VmLck", NULL};
+       *prefix; ++prefix)
+    lines("/proc/thread-self/status", *prefix);
   lines("/proc/self/timers", "");
   lines("/proc/self/personality", "");
   pthread_key_t key;

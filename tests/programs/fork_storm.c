@@ -1,5 +1,5 @@
-/* fork_storm WAY N: forks while threads allocate. After _Fork and the bare call only what glibc itself allows in a child
- * of theirs is done: nothing that may need a lock of malloc's, so small blocks from the thread's own cache. */
+/* fork_storm WAY N: forks while threads allocate. After _Fork and the bare call only what glibc itself allows in a
+ * child of theirs is done: nothing that may need a lock of malloc's, so small blocks from the thread's own cache. */
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <stdatomic.h>

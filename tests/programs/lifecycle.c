@@ -100,7 +100,9 @@ static void make_children(const char* way, char* self) {
   }
 }
 
-static const char* alike(int a, int b) { return memcmp(lives[a].picked, lives[b].picked, kRequests) ? "different" : "same"; }
+static const char* alike(int a, int b) {
+  return memcmp(lives[a].picked, lives[b].picked, kRequests) ? "different" : "same";
+}
 static const char* same_id(int a, int b) {
   return memcmp(lives[a].stats.run_id, lives[b].stats.run_id, sizeof lives[a].stats.run_id) ? "different" : "same";
 }
@@ -124,8 +126,8 @@ int main(int count, char** argument) {
   live(&lives[2]);
   printf("generations %d %d %d %d\n", (int)lives[0].stats.generation, (int)lives[1].stats.generation,
          (int)lives[2].stats.generation, (int)lives[3].stats.generation);
-  printf("identities: child %s, parent after %s, other child %s, children %s\n", same_id(0, 1), same_id(0, 2), same_id(0, 3),
-         same_id(1, 3));
+  printf("identities: child %s, parent after %s, other child %s, children %s\n", same_id(0, 1), same_id(0, 2),
+         same_id(0, 3), same_id(1, 3));
   printf("picks: child %s, parent after %s, children %s\n", alike(1, 2), alike(0, 2), alike(1, 3));
   /* 16 bytes a request at period 64: 885 of 4000, give or take 6 * 26 */
   for (int i = 0; i < 4; ++i) {

@@ -26,7 +26,8 @@ int main(void) {
   free(realloc(calloc(3, 3), 50));
   const struct poireau_stats stats = stats_now();
   char line[100];
-  snprintf(line, sizeof line, "%d calls of ours, %d samples, period %d\n", calls, (int)stats.samples, (int)stats.sample_period);
+  snprintf(line, sizeof line, "%d calls of ours, %d samples, period %d\n", calls, (int)stats.samples,
+           (int)stats.sample_period);
   fputs(line, stdout);
   return 0;
 }

@@ -22,8 +22,10 @@ static void show(const char* what, Ask ask) {
   const poireau_stats after = stats_now();
   setrlimit(RLIMIT_AS, &whole);
   printf("%s: %s, %d handler calls\n", what, got ? "memory" : "null", called);
-  if (after.sample_period == 1 && (after.samples - before.samples != 1 || after.sampled_bytes - before.sampled_bytes != 64 << 20))
-    printf("%s: counted %lu times, %lu bytes\n", what, after.samples - before.samples, after.sampled_bytes - before.sampled_bytes);
+  if (after.sample_period == 1 &&
+      (after.samples - before.samples != 1 || after.sampled_bytes - before.sampled_bytes != 64 << 20))
+    printf("%s: counted %lu times, %lu bytes\n", what, after.samples - before.samples,
+           after.sampled_bytes - before.sampled_bytes);
   operator delete(got);
   called = 0;
 }

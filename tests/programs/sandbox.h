@@ -9,12 +9,12 @@
 #include <unistd.h>
 
 /* What glibc's malloc, stdout and exit need. */
-#define FOR_MALLOC                                                                                                   \
-  SYS_mmap, SYS_munmap, SYS_mremap, SYS_mprotect, SYS_brk, SYS_madvise, SYS_futex, SYS_write, SYS_exit, SYS_exit_group, \
-      SYS_rt_sigreturn
+#define FOR_MALLOC                                                                                      \
+  SYS_mmap, SYS_munmap, SYS_mremap, SYS_mprotect, SYS_brk, SYS_madvise, SYS_futex, SYS_write, SYS_exit, \
+      SYS_exit_group, SYS_rt_sigreturn
 /* What the loader and libc need on top, to execute another program. */
-#define FOR_EXEC                                                                                                      \
-  SYS_execve, SYS_openat, SYS_read, SYS_pread64, SYS_newfstatat, SYS_close, SYS_arch_prctl, SYS_set_tid_address,      \
+#define FOR_EXEC                                                                                                 \
+  SYS_execve, SYS_openat, SYS_read, SYS_pread64, SYS_newfstatat, SYS_close, SYS_arch_prctl, SYS_set_tid_address, \
       SYS_set_robust_list, SYS_rseq, SYS_prlimit64, SYS_getrandom, SYS_access
 /* What fork and wait need. */
 #define FOR_FORK SYS_clone, SYS_wait4, SYS_set_robust_list, SYS_gettid, SYS_rt_sigprocmask, SYS_rt_sigaction
@@ -45,7 +45,10 @@ static inline void sandbox_make(struct sandbox* box, const int* allowed) {
 static inline long bare_syscall(long number, long a, long b, long c) {
   long result;
   register long r10 __asm__("r10") = 0, r8 __asm__("r8") = 0;
-  __asm__ volatile("syscall" : "=a"(result) : "0"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8) : "rcx", "r11", "memory");
+  __asm__ volatile("syscall"
+                   : "=a"(result)
+                   : "0"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8)
+                   : "rcx", "r11", "memory");
   return result;
 }
 
@@ -54,9 +57,13 @@ static inline int sandbox_enter(const char* how, const int* allowed) {
   sandbox_make(&box, allowed);
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)) return -1;
   switch (how[0]) {
-    case 'p': return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &box.program);
-    case 's': return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &box.program);
-    case 't': return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &box.program);
-    default: return (int)bare_syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, (long)&box.program);
+    case 'p':
+      return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &box.program);
+    case 's':
+      return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &box.program);
+    case 't':
+      return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &box.program);
+    default:
+      return (int)bare_syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, (long)&box.program);
   }
 }

@@ -1,4 +1,5 @@
-/* sandbox_launcher PROGRAM ARGUMENTS...: executes it where it may do what a bare program needs to start and allocate. */
+/* sandbox_launcher PROGRAM ARGUMENTS...: executes it where it may do what a bare program needs to start and allocate.
+ */
 #include "sandbox.h"
 
 int main(int count, char** argument) {

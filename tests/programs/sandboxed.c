@@ -50,7 +50,10 @@ int main(int count, char** argument) {
     pthread_barrier_wait(&barrier);
   }
   if (!inherited) work();
-  if (strict ? prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT) : inherited ? 0 : sandbox_enter(how, forks ? with_fork : plain)) return 9;
+  if (strict      ? prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT)
+      : inherited ? 0
+                  : sandbox_enter(how, forks ? with_fork : plain))
+    return 9;
   const struct poireau_stats before = stats_now();
   if (threaded) pthread_barrier_wait(&barrier);
   work();

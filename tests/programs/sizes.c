@@ -21,15 +21,25 @@ static void show(void* got) {
  * alignments). */
 int main(int count, char** argument) {
   const int modest = count > 1 && argument[1][0] == 'm', pvalloc_too = count == 1 || modest;
-  free(malloc(1));  /* some allocators start with the first, and leave their errno */
-  const size_t sizes[] = {0, 1, 24, 1000, (size_t)1 << 40, (size_t)1 << 47, PTRDIFF_MAX - 4096, PTRDIFF_MAX, (size_t)PTRDIFF_MAX + 1,
-                          SIZE_MAX - 4096, SIZE_MAX - 15, SIZE_MAX};
+  free(malloc(1)); /* some allocators start with the first, and leave their errno */
+  const size_t sizes[] = {0,
+                          1,
+                          24,
+                          1000,
+                          (size_t)1 << 40,
+                          (size_t)1 << 47,
+                          PTRDIFF_MAX - 4096,
+                          PTRDIFF_MAX,
+                          (size_t)PTRDIFF_MAX + 1,
+                          SIZE_MAX - 4096,
+                          SIZE_MAX - 15,
+                          SIZE_MAX};
   const size_t counts[] = {0, 1, 3, 1000, (size_t)1 << 32, ((size_t)1 << 32) + 1, (size_t)1 << 63, SIZE_MAX};
   const size_t alignments[] = {0, 1, 3, 8, 16, 24, 64, 4096, (size_t)1 << 40, (size_t)1 << 63, SIZE_MAX};
   setvbuf(stdout, NULL, _IONBF, 0);
   for (size_t i = 0; i < sizeof sizes / sizeof *sizes; ++i) {
     const size_t size = sizes[i];
-    if (size == (size_t)1 << 40 || size == (size_t)1 << 47) continue;  /* up to the machine, not to us */
+    if (size == (size_t)1 << 40 || size == (size_t)1 << 47) continue; /* up to the machine, not to us */
     one = size, two = 0;
     SHOW("malloc", malloc(size));
     SHOW("realloc NULL", realloc(NULL, size));
@@ -58,7 +68,10 @@ int main(int count, char** argument) {
       void* out = (void*)8;
       errno = 77;
       const int error = posix_memalign(&out, two, size);
-      name = error ? error == EINVAL ? "posix_memalign EINVAL" : error == ENOMEM ? "posix_memalign ENOMEM" : "posix_memalign ?" : "posix_memalign";
+      name = error ? error == EINVAL   ? "posix_memalign EINVAL"
+                     : error == ENOMEM ? "posix_memalign ENOMEM"
+                                       : "posix_memalign ?"
+                   : "posix_memalign";
       show(out);
     }
   }

@@ -1,8 +1,8 @@
 // Allocates at every stage of a process and of its threads.
+#include "stages.h"
+
 #include <dlfcn.h>
 #include <pthread.h>
-
-#include "stages.h"
 
 extern "C" int library_value();
 static int implementation() { return 7; }

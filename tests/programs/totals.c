@@ -6,7 +6,7 @@
 int main(void) {
   uint64_t granted = 0, at_sample = 0;
   struct poireau_stats start = stats_now(), last = start;
-  while (last.samples == start.samples) {  /* up to a sample, so that nothing is left over from before */
+  while (last.samples == start.samples) { /* up to a sample, so that nothing is left over from before */
     free(malloc(64));
     last = stats_now();
   }
@@ -20,6 +20,7 @@ int main(void) {
     last = now;
   }
   if (last.counted_bytes - start.counted_bytes == at_sample) return 0;
-  printf("granted %ld bytes up to the last sample, counted %ld\n", (long)at_sample, (long)(last.counted_bytes - start.counted_bytes));
+  printf("granted %ld bytes up to the last sample, counted %ld\n", (long)at_sample,
+         (long)(last.counted_bytes - start.counted_bytes));
   return 1;
 }

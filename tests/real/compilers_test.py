@@ -15,12 +15,13 @@ from .conftest import Setting, in_every_setting, run, samples_said
 BUILD = r"""
 set -e
 flags="-g -O2 -Wall -frandom-seed=1 -fdebug-prefix-map=$PWD=/build"
-for n in $(seq 1 __UNITS__); do gcc $flags -c c$n.c -o c$n.o; g++ $flags -std=c++17 -c cc$n.cc -o cc$n.o; done
-gcc $flags -flto -c c1.c -o lto.o
-gcc $flags main.c c?*.o -o c.out && ./c.out
-g++ $flags cc?*.o -o cc.out && ./cc.out
+for source in *[0-9].c; do gcc $flags -c $source; done
+for source in *[0-9].cc; do g++ $flags -std=c++17 -c $source; done
+gcc $flags -flto -c plain1.c -o lto.o
+gcc $flags main.c plain*.o -o c.out && ./c.out
+g++ $flags templates*.o -o cc.out && ./cc.out
 g++ $flags -flto=2 lto.o main.c -DFEW -o lto.out && ./lto.out
-gcc -O2 -E c1.c | cksum
+gcc -O2 -E plain1.c | cksum
 ar rcsD all.a *.o && nm -C all.a | cksum && strip -g -o small c.out && objdump -d small | cksum
 cksum *.o *.out
 gcc -Wall -c broken.c
@@ -40,10 +41,10 @@ def sources(units: int) -> dict[str, str]:
             for i in range(80)
         )
         calls = "".join(f"  {{ static struct s{i} s; x = f{n}_{i}(x, &s); }}\n" for i in range(80))
-        made[f"c{n}.c"] = (
+        made[f"plain{n}.c"] = (
             f"#include <stdio.h>\n#include <string.h>\n{body}int unit{n}(int x) {{\n{calls}  return x;\n}}\n"
         )
-        made[f"cc{n}.cc"] = (
+        made[f"templates{n}.cc"] = (
             "#include <algorithm>\n#include <functional>\n#include <iostream>\n#include <map>\n#include <regex>\n"
             "#include <string>\n#include <unordered_map>\n#include <vector>\n"
             "template <int N> struct fib { static constexpr long value = fib<N - 1>::value + fib<N - 2>::value; };\n"
@@ -62,7 +63,7 @@ def sources(units: int) -> dict[str, str]:
         f'int main(void) {{ int x = 1;\n{units_c}\nprintf("%d\\n", x); return 0; }}\n'
     )
     declare = "".join(f"long unit{n}();\n" for n in range(1, units + 1))
-    made["cc0.cc"] = (
+    made["templates0.cc"] = (
         f"#include <cstdio>\n{declare}int main() {{ long x = 0;\n"
         + "".join(f"x = x * 31 + unit{n}();\n" for n in range(1, units + 1))
         + 'std::printf("%ld\\n", x); }\n'
@@ -74,8 +75,6 @@ def sources(units: int) -> dict[str, str]:
 def built(tmp_path_factory: pytest.TempPathFactory, scale: Callable[[int], int]) -> Callable[..., tuple[object, ...]]:
     directory = tmp_path_factory.mktemp("compilers")
     units = scale(10)
-    script = BUILD.replace("__UNITS__", str(units))
-    script = script.replace("for n in", "g++ -g -O2 -fdebug-prefix-map=$PWD=/build -c cc0.cc -o cc0.o\nfor n in")
 
     @cache
     def of(setting: Setting, log: str = "error") -> tuple[object, ...]:
@@ -83,7 +82,7 @@ def built(tmp_path_factory: pytest.TempPathFactory, scale: Callable[[int], int])
         place.mkdir()
         for name, text in sources(units).items():
             (place / name).write_text(text)
-        done = run(["bash", "-c", script], setting, {"POIREAU_LOG": log}, cwd=place)
+        done = run(["bash", "-c", BUILD], setting, {"POIREAU_LOG": log}, cwd=place)
         objects = {path.name: path.read_bytes() for path in sorted(place.glob("*.o"))}
         shutil.rmtree(place)
         return done.returncode, done.stdout, done.stderr, objects
@@ -107,6 +106,5 @@ def test_compilers_make_the_same_objects(
 @pytest.mark.slow
 def test_compilers_are_sampled_meanwhile(built: Callable[..., tuple[object, ...]]) -> None:
     said = samples_said(str(built(Setting(period="1000"), "debug")[2]))
-    assert (
-        said["cc1"] > 1000 and said["cc1plus"] > 1000 and said["x86_64-linux-gnu-as"] > 1000 and said["lto1"] > 100
-    ), said
+    least = {"cc1": 1000, "cc1plus": 1000, "lto1": 100, "as": 50}
+    assert all(sum(n for name, n in said.items() if name.endswith(end)) > few for end, few in least.items()), said

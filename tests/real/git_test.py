@@ -26,7 +26,8 @@ for round in $(seq 1 __ROUNDS__); do
   for file in $(seq 1 25); do
     mkdir -p "d$((file % 5))"
     awk -v r="$round" -v f="$file" 'BEGIN {
-      for (i = 0; i < 120; ++i) print "line", i, (i * f * 7919 + (i % 13 == r % 13) * r) % 10007 }' > "d$((file % 5))/f$file"
+      for (i = 0; i < 120; ++i) print "line", i, (i * f * 7919 + (i % 13 == r % 13) * r) % 10007
+    }' > "d$((file % 5))/f$file"
   done
   git add -A && git commit -q -m "round $round" -m "$(seq 1 "$round" | tr '\n' ' ')"
 done

@@ -120,5 +120,5 @@ def test_redis_serves_as_without_us(
     got_commands, got_data, said = serve(setting, scale(200_000), tmp_path)
     assert (got_commands, got_data) == (commands, data)
     if setting.period in ("1", "1000"):
-        assert samples_said(said)["redis-server"] > 1000 or samples_said(said).get("redis-check-rdb", 0) > 1000, said
+        assert sum(samples_said(said).values()) > 1000, said  # Debian's redis-server is a link to another name
     exercised.add("real programs", "redis-server")

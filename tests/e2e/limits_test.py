@@ -1,0 +1,103 @@
+"""Where something is scarce or strict, the program gets what it gets bare."""
+
+from __future__ import annotations
+
+import re
+import resource
+
+import pytest
+
+from .conftest import under
+
+PERIODS = ["1", "1000"]
+WHAT = [
+    "memory",
+    "descriptors",
+    "stack",
+    "threads",
+    "mlockall",
+    "mlocked",
+    "file size",
+    "signal stack",
+    "floating point",
+    "errno",
+]
+
+
+@pytest.mark.parametrize("period", PERIODS)
+@pytest.mark.parametrize("what", WHAT)
+def test_the_program_lives_as_bare_with_limited(program, same_as_bare, what, period):
+    assert same_as_bare([program("limits.c", "-lm"), what], {"POIREAU_SAMPLE_PERIOD": period}).returncode == 0
+
+
+@pytest.mark.parametrize("period", PERIODS)
+def test_threads_may_be_cancelled_at_any_instruction(program, run_preloaded, period):
+    bump = program("bump.c", "-shared")
+    done = run_preloaded(
+        [program("limits.c", "-lm"), "cancellation"], {"POIREAU_SAMPLE_PERIOD": period}, preload=[bump]
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["return", "jump"])
+@pytest.mark.parametrize("period", [1, 1000])
+def test_a_storm_of_signals_loses_no_samples(program, run_preloaded, how, period):
+    bump = program("bump.c", "-shared")
+    done = run_preloaded([program("storm.c"), how], {"POIREAU_SAMPLE_PERIOD": str(period)}, preload=[bump], timeout=600)
+    assert done.returncode == 0, done
+    requests, jumps, samples, sampled, counted = map(int, re.findall(r"\d+", done.stdout))
+    assert sampled == samples * 50
+    slack = jumps * 10  # a jump leaves the few requests it interrupts half counted
+    if period == 1:
+        assert abs(samples - requests) <= slack
+    else:
+        expected = requests * (1 - pow(2.718281828459045, -50 / period))
+        assert abs(samples - expected) <= 6 * expected**0.5 + slack
+        assert abs(counted - requests * 50) <= (slack + 1) * 50 + 20 * period
+
+
+def address_space_needed(run, argv, **more):
+    """The smallest RLIMIT_AS, to a MiB, in which it starts and works."""
+    low, high = 1, 1024
+    while low < high:
+        middle = (low + high) // 2
+        limit = (middle << 20, middle << 20)
+        if (
+            run(argv, preexec_fn=lambda limit=limit: resource.setrlimit(resource.RLIMIT_AS, limit), **more).returncode
+            == 0
+        ):
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def test_a_tight_address_space_needs_hardly_more_room_than_bare(program, run_bare, run_preloaded):
+    static = program("limits.c", "-lm")
+    bare = address_space_needed(lambda argv, **more: run_bare(argv, {}, **more), [static])
+    ours = address_space_needed(lambda argv, **more: run_preloaded(argv, {}, **more), [static])
+    assert ours <= bare + 2
+
+
+@pytest.mark.parametrize("descriptors", [0, 3, 4])
+def test_few_descriptors_at_exec_are_no_more_trouble_than_bare(program, run_bare, run_preloaded, descriptors):
+    # With three or fewer the loader can't open libc, nor us, and says so.
+    limit = (descriptors, descriptors)
+    more = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_NOFILE, limit)}
+    argv, environment = [program("limits.c", "-lm")], {"POIREAU_LOG": "info"}
+    assert run_preloaded(argv, environment, **more).returncode == run_bare(argv, environment, **more).returncode
+
+
+@pytest.mark.parametrize("log", ["info", "debug"])
+@pytest.mark.parametrize("closed", ["2>&-", "<&- 2>&-", "<&- >&- 2>&-"])
+def test_a_file_that_takes_the_place_of_standard_error_is_not_written_to(program, run_preloaded, tmp_path, closed, log):
+    mine = tmp_path / "mine"
+    environment = {"POIREAU_LOG": log, "POIREAU_SAMPLE_PERIOD": "1", "POIREAU_EXCLUDE": "sh,dash,bash"}
+    run = run_preloaded(["sh", "-c", f"exec {program('limits.c', '-lm')} file {mine} {closed}"], environment)
+    assert run.returncode == 0
+    assert mine.read_text() == "mine\n"
+
+
+def test_an_allocator_beneath_is_not_asked_for_more_than_the_program_asks(program, same_as_bare, allocator):
+    same_as_bare([program("limits.c", "-lm"), "errno"], {"POIREAU_SAMPLE_PERIOD": "1000"}, preload=under(allocator))
