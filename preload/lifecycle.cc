@@ -85,7 +85,7 @@ void introduce(std::string_view sleeping) noexcept {
   else if (options.sample_by.load(std::memory_order_relaxed) == SampleBy::calls)
     text << "a sample every " << period << " calls";
   else
-    (text << "a sample every ").bytes(period);
+    (text << "a sample every ").bytes(period) << (period % 1024 == 0 ? "" : " bytes");
   if (sandbox::state() != sandbox::State::open) text << "; in a seccomp sandbox";
   say(text);
 }

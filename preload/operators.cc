@@ -87,11 +87,10 @@ namespace poireau::operators {
 namespace {
 
 bool all_reached() noexcept {
-  const link_map* const ours = module_of(&real).map;
-  bool reached = true;
-#define CXX_ROW(shape, library, name, ...) reached = reached && module_of(dlsym(RTLD_DEFAULT, #name)).map == ours;
+  bool all = true;
+#define CXX_ROW(shape, library, name, ...) all = all && reached(#name);
 #include "preload/rows.h"
-  return reached;
+  return all;
 }
 
 /// Whether all forms that are next belong to the C++ runtime, and its new comes back to us with nothing but its size.

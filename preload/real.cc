@@ -1,6 +1,7 @@
 #include "preload/real.h"
 
 #include <dlfcn.h>
+#include <link.h>
 
 #include <iterator>
 
@@ -39,10 +40,21 @@ void resolve() noexcept {
   dlerror();  // a failed lookup is no error of the program's: take the message back
 }
 
+bool reached(const char* name) noexcept {
+  void* const first = dlsym(RTLD_DEFAULT, name);
+  if (module_of(first).map == module_of(&real).map) return true;
+  // An executable that is not position-independent may have a stub under the name, undefined but with an address, so
+  // that all the program sees the same pointer; it jumps to whoever is first among the libraries, to us.
+  Dl_info info;
+  void* symbol = nullptr;
+  return dladdr1(first, &info, &symbol, RTLD_DL_SYMENT) != 0 && symbol != nullptr &&
+         static_cast<const ElfW(Sym)*>(symbol)->st_shndx == SHN_UNDEF;
+}
+
 std::string_view malloc_of_another() noexcept {
-  // The executable's own goes before any preloaded one.
-  if (module_of(dlsym(RTLD_DEFAULT, kNames[0])).map != module_of(&real).map)
-    return "the program has a malloc of its own";
+  if (!reached("malloc"))
+    return module_of(dlsym(RTLD_DEFAULT, "malloc")).path.empty() ? "the program has a malloc of its own"
+                                                                 : "another library's malloc comes before ours";
   if (__asan_init != nullptr || __tsan_init != nullptr || __msan_init != nullptr || __hwasan_init != nullptr ||
       __lsan_init != nullptr)
     return "a sanitizer is at work";

@@ -22,6 +22,9 @@ struct Functions {
 /// Fills `next` and `real`. May be called from the loader's own first malloc; makes no request that we can't serve.
 void resolve() noexcept;
 
+/// Whether a call by this name comes to this library.
+[[nodiscard]] bool reached(const char* name) noexcept;
+
 /// Why the program's calls don't all come to us, if so; else empty.
 [[nodiscard]] std::string_view malloc_of_another() noexcept;
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from .conftest import under
+
 PERIODS = ["1", "1000"]
 
 
 @pytest.mark.parametrize("period", PERIODS)
 def test_new_keeps_its_promises_in_a_cxx_program(program, same_as_bare, allocator, period):
-    from .conftest import under
-
     binary = program("cxx_behaviour.cc", "-DPROGRAM")
     done = same_as_bare([binary], {"POIREAU_SAMPLE_PERIOD": period}, preload=under(allocator))
     assert "bad_alloc" in done.stdout or allocator == "mimalloc"

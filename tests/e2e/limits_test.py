@@ -42,15 +42,15 @@ def test_threads_may_be_cancelled_at_any_instruction(program, run_preloaded, per
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["return", "jump"])
 @pytest.mark.parametrize("period", [1, 1000])
-def test_a_storm_of_signals_loses_no_samples(program, run_preloaded, how, period):
+def test_a_storm_of_signals_loses_no_sample_unsaid(program, run_preloaded, how, period):
     bump = program("bump.c", "-shared")
     done = run_preloaded([program("storm.c"), how], {"POIREAU_SAMPLE_PERIOD": str(period)}, preload=[bump], timeout=600)
     assert done.returncode == 0, done
-    requests, jumps, samples, sampled, counted = map(int, re.findall(r"\d+", done.stdout))
+    requests, jumps, dropped, samples, sampled, counted = map(int, re.findall(r"\d+", done.stdout))
     assert sampled == samples * 50
-    slack = jumps * 10  # a jump leaves the few requests it interrupts half counted
+    slack = jumps * 10  # a jump leaves the request it interrupts, and the handler's, half counted
     if period == 1:
-        assert abs(samples - requests) <= slack
+        assert abs(samples + dropped - requests) <= slack
     else:
         expected = requests * (1 - pow(2.718281828459045, -50 / period))
         assert abs(samples - expected) <= 6 * expected**0.5 + slack
@@ -74,9 +74,9 @@ def address_space_needed(run, argv, **more):
 
 
 def test_a_tight_address_space_needs_hardly_more_room_than_bare(program, run_bare, run_preloaded):
-    static = program("limits.c", "-lm")
-    bare = address_space_needed(lambda argv, **more: run_bare(argv, {}, **more), [static])
-    ours = address_space_needed(lambda argv, **more: run_preloaded(argv, {}, **more), [static])
+    argv = [program("limits.c", "-lm")]
+    bare = address_space_needed(lambda argv, **more: run_bare(argv, {}, **more), argv)
+    ours = address_space_needed(lambda argv, **more: run_preloaded(argv, {}, **more), argv)
     assert ours <= bare + 2
 
 
@@ -99,5 +99,5 @@ def test_a_file_that_takes_the_place_of_standard_error_is_not_written_to(program
     assert mine.read_text() == "mine\n"
 
 
-def test_an_allocator_beneath_is_not_asked_for_more_than_the_program_asks(program, same_as_bare, allocator):
+def test_errno_survives_every_successful_call(program, same_as_bare, allocator):
     same_as_bare([program("limits.c", "-lm"), "errno"], {"POIREAU_SAMPLE_PERIOD": "1000"}, preload=under(allocator))

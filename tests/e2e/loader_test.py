@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from .conftest import under
+from .conftest import PROGRAMS, under
 
 
 @pytest.fixture(scope="module")
@@ -59,17 +59,22 @@ def test_memory_crosses_namespaces_as_it_does_bare(program, run_preloaded, run_b
     assert ours.stderr == "0 deepbinds, 1 namespaces, malloc its own\n"
 
 
-@pytest.mark.parametrize("period", ["1", "1000"])
-def test_an_interposer_after_us_sees_every_call_once(program, run_preloaded, period):
+def test_an_interposer_after_us_sees_every_call_once(program, run_preloaded):
     interposer = program("interposer.c", "-shared")
     done = run_preloaded([program("chain.c")], {"POIREAU_SAMPLE_PERIOD": "1"}, preload=[interposer])
     assert done.stdout == "11 seen by the interposer, 0 of 11 wrong\n"
 
 
-def test_an_interposer_before_us_hides_nothing(program, run_bare, library):
+def test_an_interposer_before_us_works_as_bare(program, run_bare, library):
+    # Whether we sample then is another matter: the program's calls come to it first.
     interposer = program("interposer.c", "-shared")
     done = run_bare([program("chain.c")], {"POIREAU_SAMPLE_PERIOD": "1"}, preload=[interposer, library])
-    assert done.stdout == "11 seen by the interposer, 0 of 11 wrong\n"
+    assert done.returncode == 0, done
+    assert "11 seen by the interposer" in done.stdout or "12 seen by the interposer" in done.stdout
+
+
+def test_a_program_that_wraps_malloc_itself_works_as_bare(program, same_as_bare):
+    same_as_bare([program("chain.c", PROGRAMS / "interposer.c")], {"POIREAU_SAMPLE_PERIOD": "1"})
 
 
 @pytest.mark.slow

@@ -33,9 +33,8 @@ int main(int count, char** argument) {
   may_jump = 0;
   setitimer(ITIMER_REAL, &never, NULL);
   const struct poireau_stats after = stats_now();
-  /* a jump may leave a request made and not counted here */
-  printf("%lu requests, %lu jumps, %lu samples, %lu bytes sampled, %lu counted\n", by_main + by_handler, jumps,
-         (long)(after.samples - before.samples), (long)(after.sampled_bytes - before.sampled_bytes),
-         (long)(after.counted_bytes - before.counted_bytes));
+  printf("%lu requests, %lu jumps, %lu dropped, %lu samples, %lu bytes sampled, %lu counted\n", by_main + by_handler,
+         jumps, (long)(after.dropped - before.dropped), (long)(after.samples - before.samples),
+         (long)(after.sampled_bytes - before.sampled_bytes), (long)(after.counted_bytes - before.counted_bytes));
   return 0;
 }

@@ -1,0 +1,95 @@
+"""CPython's own tests, each object of it from malloc: the same ones pass."""
+
+from __future__ import annotations
+
+import subprocess
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Exercised
+
+from .conftest import Setting, in_every_setting, run
+
+PYTHON = "/usr/bin/python3"
+QUICK_MODULES = ["test_json", "test_fork1"]
+MODULES = [
+    *("test_ast", "test_asyncio", "test_collections", "test_ctypes", "test_decimal", "test_io", "test_pickle"),
+    *("test_re", "test_sqlite3", "test_subprocess", "test_threading", "test_unicode", "test_zlib"),
+]
+TRIES = 3  # some of CPython's tests fail now and then on a busy machine, with us or without
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        subprocess.run([PYTHON, "-c", "import test.regrtest"], capture_output=True).returncode != 0,
+        reason="CPython's tests are not installed: apt-get install libpython3.11-testsuite",
+    ),
+]
+
+
+def outcomes(module: str, setting: Setting, directory: Path) -> dict[str, str]:
+    """What became of each test of a module."""
+    directory.mkdir(exist_ok=True)
+    report = directory / "report.xml"
+    report.unlink(missing_ok=True)
+    environment = {"PYTHONMALLOC": "malloc", "HOME": str(directory), "TMPDIR": str(directory)}
+    command = [PYTHON, "-m", "test", "--quiet", "--junit-xml", report, module]
+    done = run(command, setting, environment, cwd=directory)
+    assert report.is_file(), f"{module} under {setting} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
+    found: dict[str, str] = {}
+    for case in ElementTree.parse(report).iter("testcase"):
+        failed = any(case.iter("failure")) or any(case.iter("error"))
+        skipped = case.get("result") == "skipped" or any(case.iter("skipped"))
+        found[case.get("name", "")] = "failed" if failed else "skipped" if skipped else "passed"
+    return found
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Setting], dict[str, str]]:
+    directory = tmp_path_factory.mktemp("bare")
+    return cache(lambda module, setting: outcomes(module, setting, directory / f"{module}-{setting}"))
+
+
+def check(
+    module: str, setting: Setting, bare: Callable[[str, Setting], dict[str, str]], tmp_path: Path, exercised: Exercised
+) -> None:
+    expected = bare(module, setting.bare)
+    assert "passed" in expected.values(), f"{module} does nothing even without us"
+    changed: set[str] = set()
+    for attempt in range(TRIES):
+        got = outcomes(module, setting, tmp_path / str(attempt))
+        assert got.keys() == expected.keys()
+        differs = {name for name, outcome in got.items() if outcome != expected[name] and expected[name] != "failed"}
+        changed = differs if attempt == 0 else changed & differs
+        if not changed:
+            break
+    assert not changed, f"of {module}, {sorted(changed)} end otherwise under {setting}, {TRIES} times running"
+    exercised.count("tests of CPython", module, len(expected))
+
+
+@in_every_setting([Setting(period="1"), Setting("jemalloc", "1000"), Setting("mimalloc", "512K")])
+@pytest.mark.parametrize("module", QUICK_MODULES)
+def test_light_modules_pass_as_without_us(
+    module: str,
+    setting: Setting,
+    bare: Callable[[str, Setting], dict[str, str]],
+    tmp_path: Path,
+    exercised: Exercised,
+) -> None:
+    check(module, setting, bare, tmp_path, exercised)
+
+
+@in_every_setting([])
+@pytest.mark.parametrize("module", MODULES)
+def test_heavy_modules_pass_as_without_us(
+    module: str,
+    setting: Setting,
+    bare: Callable[[str, Setting], dict[str, str]],
+    tmp_path: Path,
+    exercised: Exercised,
+) -> None:
+    check(module, setting, bare, tmp_path, exercised)
