@@ -72,7 +72,8 @@ Contents read_all(int descriptor) noexcept {
 Contents read_file(const char* path) noexcept {
   const int descriptor = sys::open_to_read(path);
   if (descriptor < 0) {
-    const bool missing = descriptor == -ENOENT || descriptor == -ENOTDIR;
+    // A daemon may not even enter its former user's home: what may be there is none of its business.
+    const bool missing = descriptor == -ENOENT || descriptor == -ENOTDIR || !sys::exists(path);
     return {{}, sys::error_text(-descriptor), missing};
   }
   const Contents contents = read_all(descriptor);

@@ -22,6 +22,8 @@ struct FileInfo {
 };
 /// A descriptor >= 0 to read from, or -errno. Never blocks, whatever `path` is.
 [[nodiscard]] int open_to_read(const char* path) noexcept;
+/// Whether there is such a file, as far as we may see.
+[[nodiscard]] bool exists(const char* path) noexcept;
 [[nodiscard]] bool file_info(int descriptor, FileInfo& out) noexcept;
 /// Bytes read, 0 at the end, -errno on failure.
 [[nodiscard]] int64_t read(int descriptor, std::span<char> out) noexcept;

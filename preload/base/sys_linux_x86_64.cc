@@ -57,6 +57,8 @@ int open_to_read(const char* path) noexcept {
   return static_cast<int>(call(SYS_openat, AT_FDCWD, number(path), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
 }
 
+bool exists(const char* path) noexcept { return call(SYS_faccessat, AT_FDCWD, number(path), 0) == 0; }
+
 bool file_info(int descriptor, FileInfo& out) noexcept {
   struct stat got;
   if (call(SYS_fstat, descriptor, number(&got)) != 0) return false;

@@ -15,10 +15,10 @@ from tests.conftest import Exercised
 from .conftest import Setting, in_every_setting, run
 
 PYTHON = "/usr/bin/python3"
-QUICK_MODULES = ["test_json", "test_fork1"]
+QUICK_MODULES = ["test_json", "test_collections"]
 MODULES = [
-    *("test_ast", "test_asyncio", "test_collections", "test_ctypes", "test_decimal", "test_io", "test_pickle"),
-    *("test_re", "test_sqlite3", "test_subprocess", "test_threading", "test_unicode", "test_zlib"),
+    *("test_ast", "test_asyncio", "test_ctypes", "test_decimal", "test_fork1", "test_io", "test_pickle"),
+    *("test_re", "test_subprocess", "test_tarfile", "test_threading", "test_unicode", "test_zlib"),
 ]
 TRIES = 3  # some of CPython's tests fail now and then on a busy machine, with us or without
 

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Exercised
+from tests.conftest import SOAK, Exercised
 
-from .conftest import Setting, in_every_setting, run, samples_said
+from .conftest import PERIODS, Setting, in_every_setting, run, samples_said
 
+REQUESTS = 200_000 if SOAK else 5_000  # of each command
 CLIENT = Setting()  # the benchmark itself runs bare
 FILL = "for i = 1, 3000 do redis.call('SET', 'k' .. i, string.rep('v' .. i, i % 400)) " + (
     "redis.call('RPUSH', 'list' .. i % 7, i) redis.call('HSET', 'hash' .. i % 11, i, i * i) "
@@ -102,22 +103,21 @@ def serve(setting: Setting, requests: int, directory: Path) -> tuple[list[str], 
 
 
 @pytest.fixture(scope="module")
-def bare(tmp_path_factory: pytest.TempPathFactory, scale: Callable[[int], int]) -> Callable[[Setting], object]:
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Setting], object]:
     directory = tmp_path_factory.mktemp("bare")
-    return cache(lambda setting: serve(setting, scale(200_000), directory))
+    return cache(lambda setting: serve(setting, REQUESTS, directory))
 
 
-@in_every_setting()
+@in_every_setting([*(Setting(period=period) for period in PERIODS), Setting("mimalloc", "1")])
 def test_redis_serves_as_without_us(
     setting: Setting,
     bare: Callable[[Setting], tuple[list[str], list[str], str]],
     tmp_path: Path,
-    scale: Callable[[int], int],
     exercised: Exercised,
 ) -> None:
     commands, data, _ = bare(setting.bare)
     assert len(commands) > 15, commands
-    got_commands, got_data, said = serve(setting, scale(200_000), tmp_path)
+    got_commands, got_data, said = serve(setting, REQUESTS, tmp_path)
     assert (got_commands, got_data) == (commands, data)
     if setting.period in ("1", "1000"):
         assert sum(samples_said(said).values()) > 1000, said  # Debian's redis-server is a link to another name

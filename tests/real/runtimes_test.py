@@ -17,7 +17,9 @@ public class Hello {
     java.util.ArrayList<byte[]> kept = new java.util.ArrayList<>();
     Thread[] threads = new Thread[4];
     for (int t = 0; t < threads.length; ++t) {
-      (threads[t] = new Thread(() -> { synchronized (kept) { for (int i = 0; i < 2000; ++i) kept.add(new byte[i]); } })).start();
+      (threads[t] = new Thread(() -> {
+        for (int i = 0; i < 2000; ++i) synchronized (kept) { kept.add(new byte[i]); }
+      })).start();
     }
     for (Thread thread : threads) thread.join();
     String none = null;

@@ -1,4 +1,4 @@
-"""Every byte is equally likely to be picked, whatever the size of its request, and every caller at the rate given it."""
+"""Every byte is equally likely to be picked, whatever its request, and every caller at the rate given it."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_each_call_site_is_sampled_at_its_own_rate(
     weight = size if by == "bytes" else 1
     counts = sample(number, [size], sample_period=period, sample_by=by, seed=seed_, callers=callers)
     periods = [period / 8, period * 16, None, period]
-    for site, count, own in zip(SITES, counts, periods):  # noqa: B905 (Python 3.9)
+    for site, count, own in zip(SITES, counts, periods):
         p = 0.0 if own is None else probability(weight, own)
         if own is None:
             assert count[size] == 0, site
@@ -165,7 +165,7 @@ def test_a_module_is_sampled_at_its_own_rate(
     number, size = scale(2_000_000), 100
     callers = f"elsewhere.so=3,{program.name}={rate},{program.name}+0x{return_addresses['site_d']:x}=2"
     *sites, own = sample(number, [size], sample_period=PERIOD, seed=7, callers=callers)
-    for name, site in zip(SITES, sites):  # noqa: B905
+    for name, site in zip(SITES, sites):
         if factor == 0:
             assert site[size] == 0, name
         else:
