@@ -1,13 +1,35 @@
 #include "preload/extension.h"
 
+#include "preload/hooks.h"
+#include "preload/operators.h"
 #include "tracked_alloc/tracked_alloc.h"
 
 using namespace poireau;
 
+namespace {
+
+void reroute() noexcept {
+  hooks::route();
+  operators::classify();
+}
+
+}  // namespace
+
 extern "C" const Extension* poireau_extension() {
   static constinit Extension extension{};
   const bool ready = lifecycle::start() == sampled::Way::again;
-  extension = {kExtensionVersion, gap_offset,       tracked_alloc::region_floor, ready, sampled::judge, sampled::settle,
-               sampled::release,  sampled::measure, sampled::hand_over};
+  extension = {
+      .version = kExtensionVersion,
+      .gap_offset = gap_offset,
+      .region_floor = tracked_alloc::region_floor,
+      .ready = ready,
+      .reroute = reroute,
+      .judge = sampled::judge,
+      .settle = sampled::settle,
+      .afterwards = sampled::afterwards,
+      .release = sampled::release,
+      .measure = sampled::measure,
+      .hand_over = sampled::hand_over,
+  };
   return &extension;
 }

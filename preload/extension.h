@@ -11,9 +11,11 @@ struct Extension {
   uint64_t version;  // kExtensionVersion, or they don't fit
   ptrdiff_t gap_offset;
   int64_t region_floor;
-  bool ready;  // else ask again later
+  bool ready;                  // else ask again later
+  void (*reroute)() noexcept;  // the allocator's functions may now come by the extension's hooks: try them again
   sampled::Verdict (*judge)(const sampled::Request&) noexcept;
   void (*settle)(const sampled::Request&, const sampled::Verdict&, bool granted) noexcept;
+  void (*afterwards)(const sampled::Request&) noexcept;
   bool (*release)(void*) noexcept;
   bool (*measure)(const void*, size_t&) noexcept;
   void* (*hand_over)(void*) noexcept;

@@ -1,11 +1,10 @@
-#include <dlfcn.h>
-
 #include <atomic>
 
 #include "preload/extension.h"
 #include "preload/module.h"
 #include "preload/reentry.h"
 #include "preload/shapes.h"
+#include "preload/symbols.h"
 
 // The hooks of one allocator's own functions, in a library of their own (see hooks.def). The hot path is the same as
 // in libpoireau.so, on the same counter; all else is asked of libpoireau.so.
@@ -30,11 +29,15 @@ Verdict judge(const Request& request) noexcept {
   if (const Extension* const known = shim.load(std::memory_order_acquire)) return known->judge(request);
   cpu::store_thread_word(cpu::kUnusedThreadWord, 0);
   connect();
-  return {shim.load(std::memory_order_relaxed) != nullptr ? Way::again : Way::pass, {}, {}};
+  return {shim.load(std::memory_order_relaxed) != nullptr ? Way::again : Way::pass};
 }
 
 void settle(const Request& request, const Verdict& verdict, bool granted) noexcept {
   shim.load(std::memory_order_relaxed)->settle(request, verdict, granted);
+}
+
+void afterwards(const Request& request) noexcept {
+  if (const Extension* const known = shim.load(std::memory_order_relaxed)) known->afterwards(request);
 }
 
 void* early(const Request&) noexcept { return nullptr; }
@@ -71,9 +74,9 @@ constinit std::atomic<bool> resolved{false}, connecting{false};
 
 /// Counts each function only where it doesn't come back by another of ours.
 void route() noexcept {
-  [[maybe_unused]] const link_map* const allocator = module_of(dlsym(RTLD_NEXT, "malloc")).map;
+  [[maybe_unused]] const link_map* const allocator = module_of(symbols::find("malloc", module_of(&real).map)).map;
   [[maybe_unused]] Heap heap = nullptr;
-  if (auto* default_heap = reinterpret_cast<Heap (*)()>(dlsym(RTLD_NEXT, "mi_heap_get_default"))) heap = default_heap();
+  if (auto* default_heap = reinterpret_cast<Heap (*)()>(first_of("mi_heap_get_default"))) heap = default_heap();
 #define ROUTE_allocate(name)                                                                               \
   if (next.name != nullptr && map_of(next.name) == allocator && reentry::counted_by(next.name, heap) != 0) \
     real.name = through_##name;
@@ -100,6 +103,7 @@ void connect() noexcept {
     if (found->version == kExtensionVersion && found->ready) {
       gap_offset = found->gap_offset;
       tracked_alloc::region_floor = found->region_floor;
+      found->reroute();
       route();
       shim.store(found, std::memory_order_release);
     }

@@ -24,7 +24,8 @@ void* reallocarray_over_realloc(void* ptr, size_t count, size_t size) noexcept {
 void complete() noexcept {
   real = next;
   // glibc's own calls realloc by name, which would count it twice.
-  real.reallocarray = reallocarray_over_realloc;
+  if (next.reallocarray == nullptr || map_of(next.reallocarray) == map_of(next.prctl))
+    real.reallocarray = reallocarray_over_realloc;
   if (next.cfree == nullptr) real.cfree = next.free;
   if (next.free_sized == nullptr) real.free_sized = as<decltype(real.free_sized)>(next.free);
   if (next.free_aligned_sized == nullptr) real.free_aligned_sized = as<decltype(real.free_aligned_sized)>(next.free);

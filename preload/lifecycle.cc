@@ -61,15 +61,28 @@ std::string_view reason_to_sleep(bool secure) noexcept {
 
 LogLevel log_level() noexcept { return options.log.load(std::memory_order_relaxed); }
 
-Text line() noexcept {
-  Text text;
-  const std::string_view called_as = process::called_as();
-  text << "poireau: " << (called_as.empty() ? process::program() : called_as) << "["
-       << static_cast<uint64_t>(sys::process_id()) << "]: ";
-  return text;
+/// Standard error as it was at load: a daemon may have put a file of its own there since.
+constinit sys::FileInfo standard_error{};
+
+bool in_the_open() noexcept { return sandbox::state() == sandbox::State::open; }
+
+void say(std::string_view text) noexcept {
+  Text line;
+  line << text << "\n";
+  if (in_the_open())
+    sys::write_safely(STDERR_FILENO, line.view());
+  else
+    sys::write(STDERR_FILENO, line.view());
 }
 
-void say(Text& text) noexcept { sys::write(STDERR_FILENO, (text << "\n").view()); }
+Text line() noexcept {
+  const std::string_view called_as = process::called_as();
+  Text text;
+  text << "poireau: " << (called_as.empty() ? process::program() : called_as);
+  if (in_the_open()) text << "[" << static_cast<uint64_t>(sys::process_id()) << "]";
+  text << ": ";
+  return text;
+}
 
 void introduce(std::string_view sleeping) noexcept {
   Text text = line();
@@ -86,47 +99,49 @@ void introduce(std::string_view sleeping) noexcept {
     text << "a sample every " << period << " calls";
   else
     (text << "a sample every ").bytes(period) << (period % 1024 == 0 ? "" : " bytes");
-  if (sandbox::state() != sandbox::State::open) text << "; in a seccomp sandbox";
-  say(text);
+  if (!in_the_open()) text << "; in a seccomp sandbox";
+  say(text.view());
 }
 
 void configure() noexcept {
   const bool secure = getauxval(AT_SECURE) != 0;
   sandbox::look();
-  const bool may_call = sandbox::state() == sandbox::State::open;
-  if (!secure && sandbox::state() != sandbox::State::strict)
-    config::load(environ, [](std::string_view complaint) {
-      Text text;
-      sys::write(STDERR_FILENO, (text << complaint << "\n").view());
-    });
-  process::begin(may_call);
+  if (!secure && sandbox::state() != sandbox::State::strict) config::load(environ, say);
+  process::begin();
   const std::string_view sleeping = reason_to_sleep(secure);
   if (!sleeping.empty()) sampled::set_dormant();
   hooks::route();
   operators::classify();
   if (log_level() >= LogLevel::info) introduce(sleeping);
+  if (log_level() >= LogLevel::debug && in_the_open() && !sys::file_info(STDERR_FILENO, standard_error))
+    standard_error = {};
 }
 
 void in_fork_child() noexcept {
-  process::forked();
-  sampler.restart();
-  sampled::forked();
+  // Another thread may have been on the way, and is gone.
+  advance(Phase::resolving, Phase::untouched);
+  advance(Phase::configuring, Phase::resolved);
+  if (process::forked()) sampled::forked();
+  sampler.restart(process::next_seed());
 }
 
 [[gnu::constructor]] void load() noexcept {
   start();
-  pthread_atfork(nullptr, nullptr, in_fork_child);
+  pthread_atfork(process::about_to_fork, nullptr, in_fork_child);
 }
 
 [[gnu::destructor]] void unload() noexcept {
-  if (log_level() < LogLevel::debug || sampled::dormant()) return;
+  if (log_level() < LogLevel::debug || sampled::dormant() || !in_the_open()) return;
+  sys::FileInfo now;
+  if (!sys::file_info(STDERR_FILENO, now) || now.device != standard_error.device || now.inode != standard_error.inode)
+    return;
   Text text = line();
   text << stats.samples.load(std::memory_order_relaxed) << " samples, "
        << stats.sampled_bytes.load(std::memory_order_relaxed) << " bytes in them, "
        << stats.counted_bytes.load(std::memory_order_relaxed) << " bytes counted, "
        << stats.dropped.load(std::memory_order_relaxed) << " dropped, " << stats.early.load(std::memory_order_relaxed)
        << " early";
-  say(text);
+  say(text.view());
 }
 
 }  // namespace
@@ -141,13 +156,13 @@ sampled::Way start() noexcept {
     tracked_alloc::region_floor = tracked_alloc::kRegionFloor;
     phase = Phase::resolved;
   }
-  if (phase == Phase::resolving) return early;  // dlsym itself, or another thread
+  if (phase == Phase::resolving) return early;  // another thread is at it
   // Before libc's own constructor there are no options to read.
   if (environ == nullptr) return pass;
   if (advance(Phase::resolved, Phase::configuring)) {
     configure();
-    phase = Phase::done;
     sampled::set_ready();
+    phase = Phase::done;
   }
   return phase == Phase::done ? again : pass;
 }

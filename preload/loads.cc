@@ -12,19 +12,25 @@
 
 using namespace poireau;
 
+namespace {
+
+/// A library bound deeply frees with libc's free what others got from ours (the same breaks every preloaded allocator).
+int without_deepbind(int mode) noexcept {
+  if ((mode & RTLD_DEEPBIND) == 0 || options.deepbind.load(std::memory_order_relaxed) == Deepbind::keep) return mode;
+  stats.deepbinds.fetch_add(1, std::memory_order_relaxed);
+  return mode & ~RTLD_DEEPBIND;
+}
+
+}  // namespace
+
 HOOK_EXPORT void* dlopen(const char* path, int mode) {
   lifecycle::be_resolved();
-  // A library bound deeply frees with libc's free what others got from ours (the same breaks every preloaded
-  // allocator).
-  if ((mode & RTLD_DEEPBIND) != 0 && options.deepbind.load(std::memory_order_relaxed) == Deepbind::strip) {
-    stats.deepbinds.fetch_add(1, std::memory_order_relaxed);
-    mode &= ~RTLD_DEEPBIND;
-  }
-  return real.dlopen(path, mode);
+  return real.dlopen(path, without_deepbind(mode));
 }
 
 HOOK_EXPORT void* dlmopen(long link_namespace, const char* path, int mode) {
   lifecycle::be_resolved();
-  if (link_namespace != LM_ID_BASE) stats.namespaces.fetch_add(1, std::memory_order_relaxed);
+  if (link_namespace == LM_ID_BASE) return real.dlmopen(link_namespace, path, without_deepbind(mode));
+  stats.namespaces.fetch_add(1, std::memory_order_relaxed);
   return real.dlmopen(link_namespace, path, mode);
 }

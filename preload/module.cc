@@ -3,13 +3,11 @@
 #include <dlfcn.h>
 #include <link.h>
 
-extern "C" [[gnu::weak]] decltype(_dl_find_object) _dl_find_object;
-
 namespace poireau {
 
 Module module_of(const void* address) noexcept {
   dl_find_object found;
-  if (_dl_find_object == nullptr || _dl_find_object(const_cast<void*>(address), &found) != 0) return {};
+  if (_dl_find_object(const_cast<void*>(address), &found) != 0) return {};
   return {found.dlfo_link_map, found.dlfo_link_map->l_addr, found.dlfo_link_map->l_name};
 }
 

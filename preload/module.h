@@ -4,7 +4,7 @@
 
 struct link_map;
 
-/// The loaded file that holds an address, without a lock (glibc >= 2.35; nothing is found with an older one).
+/// The loaded file that holds an address, without a lock.
 namespace poireau {
 
 struct Module {

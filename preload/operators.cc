@@ -1,7 +1,5 @@
 #include "preload/operators.h"
 
-#include <dlfcn.h>
-
 #include <algorithm>
 #include <bit>
 #include <string_view>
@@ -10,6 +8,7 @@
 #include "preload/module.h"
 #include "preload/reentry.h"
 #include "preload/shapes.h"
+#include "preload/symbols.h"
 
 // Who may be next, and what we do then:
 //   nobody              a C program, perhaps with C++ plugins: we are operator new, over malloc
@@ -32,25 +31,18 @@ void* block(size_t size, size_t alignment) noexcept {
   return real.aligned_alloc(alignment, (size + alignment - 1) & -alignment);
 }
 
-/// A program of C has no operator new in sight even when a plugin of it brought the C++ runtime along: then the runtime
-/// is what the plugin sees. Always new, never new[]: that one would come back here from us, not from the plugin.
+/// A program of C has no operator new in sight even when a plugin of it brought the C++ runtime along: then it is the
+/// plugin's own, or that of whatever runtime is loaded. Always new, never new[]: that one would come back here from us,
+/// not from the plugin.
 void* find_hidden(std::string_view form, const void* caller) noexcept {
   char name[48] = {};
   form.copy(name, sizeof name - 1);
   name[3] = 'w';  // _Znwm, not _Znam
-  const Module plugin = module_of(caller), ourselves = module_of(&real);
-  void* found = nullptr;
-  reentry::counted_during([&] {  // the loader's requests are ours, not the program's
-    for (const char* file :
-         {plugin.path.empty() ? "libstdc++.so.6" : plugin.path.data(), "libstdc++.so.6", "libc++abi.so.1"})
-      if (void* library = found == nullptr ? real.dlopen(file, RTLD_LAZY | RTLD_NOLOAD) : nullptr; library != nullptr) {
-        found = dlsym(library, name);
-        if (module_of(found).map == ourselves.map) found = nullptr;
-        dlclose(library);
-      }
-    dlerror();
-  });
-  return found;
+  const link_map* const ourselves = module_of(&real).map;
+  const link_map* const plugin = module_of(caller).map;
+  if (plugin != nullptr && plugin != ourselves)
+    if (void* found = symbols::find(name, plugin); found != nullptr && module_of(found).map != ourselves) return found;
+  return symbols::find(name, following(ourselves));
 }
 
 /// Malloc failed: the runtime runs the new handler, perhaps comes back to us for its memory, and throws.
@@ -95,7 +87,7 @@ bool all_reached() noexcept {
 
 /// Whether all forms that are next belong to the C++ runtime, and its new comes back to us with nothing but its size.
 bool runtime_is_next() noexcept {
-  const link_map* runtime = module_of(dlsym(RTLD_DEFAULT, "__cxa_throw")).map;
+  const link_map* runtime = module_of(first_of("__cxa_throw")).map;
   if (runtime == nullptr) return false;
   bool all = true;
 #define CXX_ROW(shape, library, name, ...) all = all && (next.name == nullptr || map_of(next.name) == runtime);
@@ -115,11 +107,11 @@ void complete() noexcept {
 void classify() noexcept {
   if (next._Znwm == nullptr || !all_reached()) return;
   const bool over_runtime = runtime_is_next();
-#define CLASSIFY_allocate(name)                                                             \
-  if (next.name != nullptr && over_runtime)                                                 \
-    real.name = plain_##name;                                                               \
-  else if (map_of(next.name) == map_of(next.malloc) && reentry::counted_by(next.name) == 0) \
-    real.name = next.name;
+#define CLASSIFY_allocate(name)                                              \
+  if (next.name != nullptr && over_runtime)                                  \
+    real.name = plain_##name;                                                \
+  else if (next.name != nullptr && map_of(next.name) == map_of(next.malloc)) \
+    real.name = reentry::counted_by(next.name) == 0 ? next.name : through_##name;
 #define CLASSIFY_release(name) \
   if (over_runtime) real.name = as<decltype(real.name)>(real.free);
 #define CXX_ROW(shape, library, name, ...) CLASSIFY_##shape(name)

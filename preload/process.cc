@@ -10,6 +10,7 @@
 #include "preload/base/random.h"
 #include "preload/base/sys.h"
 #include "preload/base/text.h"
+#include "preload/sandbox.h"
 
 namespace poireau::process {
 namespace {
@@ -21,33 +22,37 @@ constinit std::atomic<uint64_t>* alive = nullptr;
 
 constinit RunId id{};
 constinit uint64_t seed_base = 0;
-constinit std::atomic<uint64_t> seeds{0}, generations{0};
-constinit bool kernel_may_be_asked = false;
+constinit std::atomic<uint64_t> seeds{0}, generations{0}, forks{0};
+
+bool may_ask() noexcept { return sandbox::state() == sandbox::State::open; }
 
 std::string_view executable() noexcept {
   static constinit char path[512];
   static constinit size_t length = 0;
-  if (length == 0 && kernel_may_be_asked) length = sys::read_link("/proc/self/exe", path).size();
+  if (length == 0 && may_ask()) length = sys::read_link("/proc/self/exe", path).size();
   return {path, length};
 }
 
-void draw_identity() noexcept {
-  if (!kernel_may_be_asked || !sys::random(std::as_writable_bytes(std::span(&id, 1)))) {
-    // The clock alone would do to tell runs apart; the addresses differ with every exec.
-    id.low = scramble(id.low ^ cpu::ticks());
-    id.high = scramble(id.high ^ id.low ^ reinterpret_cast<uintptr_t>(__builtin_frame_address(0)));
-  }
+void be_seeded() noexcept {
   const uint64_t fixed = options.seed.load(std::memory_order_relaxed);
   seed_base = fixed == 0 ? scramble(id.high ^ scramble(id.low)) : scramble(fixed + generation());
   seeds.store(0, std::memory_order_relaxed);
 }
 
+/// Another identity made of the one there is, without the kernel's help: no two processes pass here at the same tick
+/// with the same past and the same number of forks behind them.
+void derive_identity() noexcept {
+  id.high = scramble(id.high ^ cpu::ticks());
+  id.low = scramble(id.low + id.high + forks.load(std::memory_order_relaxed));
+}
+
 }  // namespace
 
-void begin(bool may_call) noexcept {
-  kernel_may_be_asked = may_call;
-  draw_identity();
-  if (!may_call) return;
+void begin() noexcept {
+  id.low ^= reinterpret_cast<uintptr_t>(__builtin_frame_address(0));  // differs with every exec
+  if (!may_ask() || !sys::random(std::as_writable_bytes(std::span(&id, 1)))) derive_identity();
+  be_seeded();
+  if (!may_ask()) return;
   void* page = sys::map(kPage);
   if (page == nullptr) return;
   if (!sys::wipe_on_fork(page, kPage)) {
@@ -58,12 +63,16 @@ void begin(bool may_call) noexcept {
   alive->store(1, std::memory_order_release);
 }
 
+void about_to_fork() noexcept { forks.fetch_add(1, std::memory_order_relaxed); }
+
 bool is_new_child() noexcept { return alive != nullptr && alive->load(std::memory_order_relaxed) == 0; }
 
-void forked() noexcept {
-  if (alive != nullptr) alive->store(1, std::memory_order_relaxed);
+bool forked() noexcept {
+  if (alive != nullptr && alive->exchange(1) != 0) return false;
   generations.fetch_add(1, std::memory_order_relaxed);
-  draw_identity();
+  derive_identity();
+  be_seeded();
+  return true;
 }
 
 RunId run_id() noexcept { return id; }

@@ -5,15 +5,18 @@
 /// Which process this is. A fork child is another one, however it was made; a vfork child is not.
 namespace poireau::process {
 
-/// Learns who we are and prepares to notice a fork. `may_call` is false inside a sandbox: then no system call is made
-/// and forks are noticed only through fork().
-void begin(bool may_call) noexcept;
+/// Learns who we are and prepares to notice a fork. In a sandbox no system call is made for it, and only fork() itself
+/// is noticed.
+void begin() noexcept;
+
+/// For the parent, before a fork: so that its children differ.
+void about_to_fork() noexcept;
 
 /// Whether we are a fork child that has not called `forked` yet.
 [[nodiscard]] bool is_new_child() noexcept;
 
-/// Takes on an identity of its own.
-void forked() noexcept;
+/// In a fork child: takes on an identity of its own, without a system call. False: it has done so before.
+bool forked() noexcept;
 
 /// 128 random bits that no other process has.
 struct RunId {

@@ -19,8 +19,11 @@ struct Functions {
 /// What the hooks jump to: `next`, or what stands in for it. The malloc family is complete once `next` is known.
 [[gnu::visibility("hidden")]] extern constinit Functions real;
 
-/// Fills `next` and `real`. May be called from the loader's own first malloc; makes no request that we can't serve.
+/// Fills `next`. Takes no lock and no memory: it may be called from the loader's own first malloc.
 void resolve() noexcept;
+
+/// Who gets the program's calls by this name; nullptr if nobody does.
+[[nodiscard]] void* first_of(const char* name) noexcept;
 
 /// Whether a call by this name comes to this library.
 [[nodiscard]] bool reached(const char* name) noexcept;

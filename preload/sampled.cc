@@ -22,8 +22,9 @@ namespace {
 
 constinit std::atomic<bool> ready{false}, asleep{false};
 
-[[gnu::tls_model("initial-exec")]] constinit thread_local Pending pending;
-static_assert(sizeof(Sampler) + sizeof(Pending) <= 64, "static TLS is scarce and shared");
+/// The caller of the request that this thread is asking the real allocator for; nullptr: none, or it was withdrawn.
+[[gnu::tls_model("initial-exec")]] constinit thread_local const void* asking = nullptr;
+static_assert(sizeof(Sampler) + sizeof asking <= 64, "static TLS is scarce and shared");
 
 void add(std::atomic<uint64_t>& counter, uint64_t amount) noexcept {
   counter.fetch_add(amount, std::memory_order_relaxed);
@@ -46,35 +47,38 @@ Way start() noexcept {
 Verdict judge(const Request& request) noexcept {
   if (!ready.load(std::memory_order_acquire)) [[unlikely]] {
     const Way way = start();
-    if (way == Way::pass) {
-      sampler.stay_cold();
-      add(stats.early, 1);
-    }
-    return {way, {}, {}};
+    if (way == Way::pass) add(stats.early, 1);
+    return {way};
   }
-  const bool new_child = process::is_new_child();
-  if (new_child) process::forked();
+  // The gap that a child made behind fork's back has inherited still holds; what follows is drawn from its own stream.
+  if (process::is_new_child() && process::forked()) forked();
   if (!sampler.seeded()) sampler.seed(process::next_seed());
-  const Pick pick = sampler.confirm(request.size, request.caller, rates());
-  if (new_child) forked();
-  return {Way::real, pick, std::exchange(pending, {request.caller, pick.since})};
+  if (sampler.overrun()) add(stats.dropped, 1);
+  const uint64_t period = sampler.confirm(request.size, request.caller, rates());
+  return {Way::real, period, std::exchange(asking, request.caller)};
 }
 
 void settle(const Request& request, const Verdict& verdict, bool granted) noexcept {
-  const bool withdrawn = pending.caller == nullptr;
-  pending = verdict.outer;
-  const Pick& pick = verdict.pick;
-  if (withdrawn) return;
-  if (!granted) return sampler.refund(request.size, pick);
-  if (pick.period == 0) return;
+  const bool withdrawn = asking == nullptr;
+  asking = verdict.outer;
+  if (withdrawn || !granted) return;
+  sampler.count(request.size);
+  if (verdict.period == 0) return;
   add(stats.samples, 1);
   add(stats.sampled_bytes, request.size);
-  add(stats.counted_bytes, pick.since);
+  add(stats.counted_bytes, sampler.take_since());
+}
+
+void afterwards(const Request& request) noexcept {
+  if (!charge(request.size)) return;
+  uncharge(request.size);
+  const Verdict verdict = judge(request);
+  if (verdict.way == Way::real) settle(request, verdict, true);
 }
 
 const void* withdraw(size_t size) noexcept {
-  sampler.refund(size, {0, pending.caller == nullptr ? 0 : pending.since});
-  return std::exchange(pending.caller, nullptr);
+  if (asking == nullptr) sampler.refund(size);  // only the hot path had it
+  return std::exchange(asking, nullptr);
 }
 
 void* early(const Request& request) noexcept {

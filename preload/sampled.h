@@ -5,7 +5,7 @@
 #include "preload/sampler.h"
 
 /// What the hooks do for the few requests that are not passed on at once. All cold, none of it a system call once the
-/// process is running (but for a fork child's new identity), all of it able to run in a signal handler.
+/// process is running, all of it able to run in a signal handler.
 namespace poireau::sampled {
 
 struct Request {
@@ -17,25 +17,23 @@ struct Request {
 /// What to do with a request.
 enum class Way {
   real,   // ask the real allocator, then `settle`
-  again,  // the process is only now ready: the request was not counted, start over
+  again,  // the process is only now ready: start over
   pass,   // not ready yet, but the real allocator is known: ask it, nothing to settle
   early,  // not even that: serve it from the bootstrap arena
 };
-/// The request that a thread is asking the real allocator for.
-struct Pending {
-  const void* caller = nullptr;  // nullptr: none
-  uint64_t since = 0;            // see Pick
-};
 struct Verdict {
   Way way;
-  Pick pick;
-  Pending outer;  // the one that was under way when this one came, in a signal handler or in the allocator itself
+  uint64_t period = 0;          // what picked it; 0: nothing did
+  const void* outer = nullptr;  // see `withdraw`
 };
 
 [[gnu::cold, gnu::noinline]] Verdict judge(const Request& request) noexcept;
 
 /// The real allocator's answer to a request judged `real`.
 [[gnu::cold, gnu::noinline]] void settle(const Request& request, const Verdict& verdict, bool granted) noexcept;
+
+/// A request that was granted and that nobody has counted.
+[[gnu::cold, gnu::noinline]] void afterwards(const Request& request) noexcept;
 
 /// A request of `size` bytes is to be asked for in another way, and counted there. Returns its caller if it was judged.
 [[gnu::cold, gnu::noinline]] const void* withdraw(size_t size) noexcept;

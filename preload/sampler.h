@@ -7,12 +7,6 @@
 
 namespace poireau {
 
-/// A request that was picked, or (period 0) one that was not.
-struct Pick {
-  uint64_t period = 0;  // the sample stands for 1 / (1 - exp(-size / period)) requests; 1 stands for itself
-  uint64_t since = 0;   // bytes requested on this thread since its last sample, this request included
-};
-
 /// What the options ask for, as the sampler needs it.
 struct Rates {
   uint64_t base;    // period of a caller without a multiplier; 0: sampling is off
@@ -22,23 +16,39 @@ struct Rates {
 };
 
 /// Picks each requested byte with probability 1/period. Bytes are tossed one by one in principle; in practice the
-/// number of bytes up to the next picked one is drawn (it is exponential), and the hot path counts it down.
+/// number of bytes up to the next picked one is drawn (it is exponential), and the hot path counts it down. A request
+/// that needs more than is left comes to the cold path, uncounted: `confirm` says whether it is picked, `count` counts
+/// it once it has been granted.
 ///
 /// One per thread. All-zero is a valid start: it sends the thread's first request to `confirm`, which draws and then
-/// counts this request like any other. At every instruction the state is one a signal handler may count on, or jump
-/// out of for ever: the worst that follows is a few bytes counted twice.
+/// tests this request like any other. Signal handlers may make requests at any instruction: `confirm` starts over when
+/// it finds that somebody was there meanwhile, and between its last instructions the worst that they can do is to have
+/// a few bytes counted twice. A handler may also leave for ever (siglongjmp), and the thread goes on as if the
+/// interrupted request had not been; but if it leaves between the hot path's count and `uncharge`, three instructions
+/// later, the thread is not sampled any more. To close that gap costs an instruction on every malloc.
 class Sampler {
  public:
-  /// The cold half of `charge`: called when the count ran below zero, with what was charged.
-  /// `caller` is the request's return address.
-  [[gnu::cold, gnu::noinline]] Pick confirm(uint64_t size, const void* caller, const Rates& now) noexcept;
+  /// The period that picks a request of `size` bytes, or 0. `caller` is its return address. A pick stands for
+  /// 1 / (1 - exp(-size / period)) requests, by calls for 1 / (1 - exp(-1 / period)); at period 1 for itself.
+  [[gnu::cold, gnu::noinline]] uint64_t confirm(uint64_t size, const void* caller, const Rates& now) noexcept;
 
-  /// Takes back a request that came to nothing, and what `confirm` said of it.
-  void refund(uint64_t size, const Pick& pick) noexcept { since_ += pick.since - weight(size); }
+  /// Whether a handler's requests came between the hot path's count and its being taken back: they passed untested.
+  [[nodiscard]] bool overrun() const noexcept { return gap_ > kLongestGap; }
+
+  /// Counts a request that `confirm` was asked about and that was granted.
+  void count(uint64_t size) noexcept { account_ += weight(size); }
+  /// Takes back one that the hot path counted, for nothing.
+  void refund(uint64_t size) noexcept { account_ -= weight(size); }
+
+  /// The bytes counted since the last call of this: since the last sample.
+  uint64_t take_since() noexcept {
+    const uint64_t since = account_ - gap_;
+    account_ -= since;
+    return since;
+  }
 
   /// Forgets all that was drawn and counted: the thread is another one now (a fork child's).
-  void restart() noexcept { *this = Sampler(); }
-
+  void restart(uint64_t seed) noexcept;
   /// Draws from here on are those of `seed`.
   void seed(uint64_t seed) noexcept {
     random_.state = seed;
@@ -46,36 +56,48 @@ class Sampler {
   }
   [[nodiscard]] bool seeded() const noexcept { return seeded_; }
 
-  /// Leaves the count at zero, so that the thread's next request comes to `confirm` too.
-  void stay_cold() noexcept { gap_ = 0; }
-
   /// A request of no bytes counts as one, or it could never be picked.
   static constexpr uint64_t weight(uint64_t size) noexcept { return size + (size == 0); }
 
+  /// Changes whenever a request is counted or tested on this thread.
+  struct Mark {
+    uint64_t gap, version;
+    bool operator==(const Mark&) const = default;
+  };
+
   /// The hot path's count never starts above this: so often a thread looks whether the options have changed.
-  static constexpr uint32_t kLongestGap = 16 << 20;
+  static constexpr uint64_t kLongestGap = 16 << 20;
 
  private:
-  [[nodiscard]] bool keep(uint64_t period, uint64_t rest_of_request) noexcept;
-  void draw(const Rates& now) noexcept;
-  void load_gap() noexcept;
+  [[nodiscard]] bool keep(uint64_t period, uint64_t drawn_with, uint64_t rest_of_request) noexcept;
+  [[nodiscard]] uint64_t draw(uint64_t period) noexcept;
+
+  friend Sampler::Mark mark() noexcept;
 
   uint64_t gap_ = 0;         // bytes the hot path may still pass; first, see `gap_offset`
   uint64_t rest_ = 0;        // what follows it up to the next sample point: bytes, or calls
-  uint64_t since_ = 0;       // bytes requested since the last sample, up to when gap_ was loaded
+  uint64_t account_ = 0;     // minus gap_: bytes since the last sample; so the hot path counts them too
   uint64_t drawn_with_ = 0;  // the finest period in force at the last draw; 0: sampling was off
   Random random_;
-  uint32_t loaded_ = 0;  // what gap_ started from
+  uint32_t version_ = 0;  // counts the changes of all this
+  bool drawn_ = false;
   bool by_calls_ = false;
   bool seeded_ = false;
 };
+
 /// This thread's sampler.
 [[gnu::tls_model("initial-exec"), gnu::visibility("hidden")]] extern constinit thread_local Sampler sampler;
 
 /// Where `sampler` lies from the thread pointer, so that the hot path needs one load and no relocation.
 [[gnu::visibility("hidden")]] extern constinit ptrdiff_t gap_offset;
 
-/// Counts `size` bytes; true when a sample point may lie in them. Then ask `sampler.confirm`.
+/// Counts `size` bytes; true when a sample point may lie in them. Then `uncharge` at once, and ask `sampler.confirm`.
 inline bool charge(size_t size) noexcept { return cpu::count_down(gap_offset, size); }
+inline Sampler::Mark mark() noexcept {
+  static_assert(offsetof(Sampler, gap_) == 0 && offsetof(Sampler, version_) % sizeof(uint64_t) == 0);
+  return {cpu::load_thread_word(gap_offset),
+          cpu::load_thread_word(gap_offset + ptrdiff_t{offsetof(Sampler, version_)})};
+}
+inline void uncharge(size_t size) noexcept { cpu::count_up(gap_offset, size); }
 
 }  // namespace poireau

@@ -15,6 +15,11 @@ namespace poireau {
 constexpr size_t kAnyType = alignof(max_align_t);
 constexpr size_t kPage = 4096;
 
+/// What pvalloc makes of a size.
+constexpr size_t whole_pages(size_t size) noexcept {
+  return size > SIZE_MAX - kPage ? size : (size + kPage - 1) & -kPage;
+}
+
 /// The bytes of an array; 0 if nobody can have that many (the real allocator then says so).
 inline size_t product(size_t count, size_t size) noexcept {
   size_t bytes;
@@ -32,9 +37,6 @@ inline size_t sum(size_t count, const size_t* sizes) noexcept {
 /// What MALLOCX_ALIGN and MALLOCX_LG_ALIGN leave in the flags.
 constexpr size_t jemalloc_alignment(int flags) noexcept { return size_t{1} << (flags & 63); }
 
-/// Takes back what `charge` counted, because the function we jump to comes by us again and is counted there.
-inline void uncharge(size_t size) noexcept { cpu::count_up(gap_offset, Sampler::weight(size)); }
-
 /// How `ask` answers for a block of ours: with its size; that it can't be changed in place.
 template <typename Result>
 Result answer_of(size_t size) noexcept {
@@ -49,23 +51,31 @@ Result answer_of(size_t size) noexcept {
 #define HOOK_EXPORT extern "C" [[gnu::visibility("default")]]
 #define HOOK_COLD [[gnu::cold, gnu::noinline]] static
 
-// The twin is tail-called, so its return address is the program's.
+// The twin is tail-called, so its return address is the program's. It takes the charge back first: whatever happens
+// from then on, the thread's state is one that it can go on with.
+//
+// real.name == through_name: what is asked for comes by us again under another name, in some sizes at least, and is
+// counted there; where it isn't, it is counted after the fact.
 #define HOOK_TWIN(name, result, parameters, arguments, bytes, alignment, on_early, granted)    \
   HOOK_EXPORT result name parameters;                                                          \
-  static result through_##name parameters {                                                    \
-    uncharge(bytes);                                                                           \
-    return next.name arguments;                                                                \
-  }                                                                                            \
+  HOOK_COLD result through_##name parameters;                                                  \
   HOOK_COLD result sampled_##name parameters {                                                 \
-    if (real.name == through_##name) return through_##name arguments;                          \
+    uncharge(bytes);                                                                           \
     const sampled::Request request{Kind::name, bytes, alignment, __builtin_return_address(0)}; \
+    if (real.name == through_##name) {                                                         \
+      const Sampler::Mark before = mark();                                                     \
+      result const got = next.name arguments;                                                  \
+      if (granted && mark() == before) sampled::afterwards(request);                           \
+      return got;                                                                              \
+    }                                                                                          \
     const sampled::Verdict verdict = sampled::judge(request);                                  \
     if (verdict.way == sampled::Way::again) return name arguments;                             \
     if (verdict.way == sampled::Way::early) return on_early;                                   \
     result const got = real.name arguments;                                                    \
     if (verdict.way == sampled::Way::real) sampled::settle(request, verdict, granted);         \
     return got;                                                                                \
-  }
+  }                                                                                            \
+  HOOK_COLD result through_##name parameters { return sampled_##name arguments; }
 
 #define SHAPE_allocate(name, result, parameters, arguments, bytes, alignment)                                    \
   HOOK_TWIN(name, result, parameters, arguments, bytes, alignment, static_cast<result>(sampled::early(request)), \

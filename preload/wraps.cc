@@ -6,45 +6,96 @@
 #include "preload/sampled.h"
 #include "preload/sandbox.h"
 
-// Functions of libc that change what the kernel lets us do.
-
-#define HOOK_EXPORT extern "C" [[gnu::visibility("default")]]
+// Functions of libc that change what the kernel lets us do. libc declares both with an ellipsis; callers put the
+// arguments where they would put longs, and those they don't give are whatever was there.
 
 using namespace poireau;
 
 namespace {
 
 /// The kind of sandbox that a seccomp call with this operation enters, if any.
-bool enters(unsigned long operation, unsigned long strict, sandbox::State& out) noexcept {
-  out = operation == strict ? sandbox::State::strict : sandbox::State::filtered;
-  return operation <= 1;
+bool enters(unsigned long operation, sandbox::State& out) noexcept {
+  out = operation == SECCOMP_SET_MODE_STRICT ? sandbox::State::strict : sandbox::State::filtered;
+  return operation <= SECCOMP_SET_MODE_FILTER;
+}
+
+/// Makes a call that may enter a sandbox. Before it, since other threads may enter with this one.
+template <typename Call>
+auto entering(sandbox::State next, Call&& call) noexcept {
+  const sandbox::State before = sandbox::enter(next);
+  const auto result = call();
+  if (result < 0) sandbox::leave(before);  // above 0: a listener's descriptor, or a thread that could not follow
+  return result;
 }
 
 }  // namespace
 
-// libc declares these two with an ellipsis; in registers that is the same.
-HOOK_EXPORT int watched_prctl(int, unsigned long, unsigned long, unsigned long, unsigned long) __asm__("prctl");
-HOOK_EXPORT long watched_syscall(long, long, long, long, long, long, long) __asm__("syscall");
+extern "C" {
 
-HOOK_EXPORT int watched_prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d) {
+[[gnu::visibility("default")]] int watched_prctl(int, unsigned long, unsigned long, unsigned long,
+                                                 unsigned long) __asm__("prctl");
+int watched_prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d) {
   lifecycle::be_resolved();
   sandbox::State next;
-  if (option != PR_SET_SECCOMP || !enters(a - SECCOMP_MODE_STRICT, 0, next)) return real.prctl(option, a, b, c, d);
-  const sandbox::State before = sandbox::enter(next);
-  const int result = real.prctl(option, a, b, c, d);
-  if (result < 0) sandbox::leave(before);  // above 0: a listener's descriptor, or a thread that could not follow
-  return result;
+  if (option != PR_SET_SECCOMP || !enters(a - SECCOMP_MODE_STRICT, next)) return real.prctl(option, a, b, c, d);
+  return entering(next, [&] { return real.prctl(option, a, b, c, d); });
 }
 
-HOOK_EXPORT long watched_syscall(long number, long a, long b, long c, long d, long e, long f) {
+// syscall has a seventh argument, on the stack, where a caller that gives fewer has data of its own, which another
+// thread may be writing: C++ would copy it, so the way past us is written by hand and touches registers only.
+[[gnu::visibility("hidden")]] constinit decltype(real.syscall) poireau_next_syscall = nullptr;
+[[gnu::visibility("hidden")]] void poireau_find_syscall() {
   lifecycle::be_resolved();
-  sandbox::State next;
-  const bool by_prctl = number == SYS_prctl && a == PR_SET_SECCOMP;
-  const auto operation = static_cast<unsigned long>(by_prctl ? b - SECCOMP_MODE_STRICT : a);
-  if ((number != SYS_seccomp && !by_prctl) || !enters(operation, SECCOMP_SET_MODE_STRICT, next))
-    return real.syscall(number, a, b, c, d, e, f);
-  const sandbox::State before = sandbox::enter(next);
-  const long result = real.syscall(number, a, b, c, d, e, f);
-  if (result < 0) sandbox::leave(before);  // above 0: a listener's descriptor, or a thread that could not follow
-  return result;
+  poireau_next_syscall = real.syscall;
 }
+[[gnu::visibility("hidden")]] long poireau_seccomp_syscall(long number, long a, long b, long c, long d, long e) {
+  sandbox::State next;
+  const bool by_prctl = number == SYS_prctl;
+  const bool is_seccomp = !by_prctl || a == PR_SET_SECCOMP;
+  if (!is_seccomp || !enters(static_cast<unsigned long>(by_prctl ? b - SECCOMP_MODE_STRICT : a), next))
+    return real.syscall(number, a, b, c, d, e, 0);
+  return entering(next, [&] { return real.syscall(number, a, b, c, d, e, 0); });
+}
+
+}  // extern "C"
+
+static_assert(SYS_prctl == 157 && SYS_seccomp == 317);
+__asm__(R"(
+  .pushsection .text.syscall, "ax", @progbits
+  .globl syscall
+  .type syscall, @function
+syscall:
+  .cfi_startproc
+  mov poireau_next_syscall(%rip), %r11
+  test %r11, %r11
+  jz 2f
+1:
+  cmp $157, %rdi
+  je poireau_seccomp_syscall
+  cmp $317, %rdi
+  je poireau_seccomp_syscall
+  jmp *%r11
+2:
+  push %rdi
+  push %rsi
+  push %rdx
+  push %rcx
+  push %r8
+  push %r9
+  sub $8, %rsp
+  .cfi_adjust_cfa_offset 56
+  call poireau_find_syscall
+  add $8, %rsp
+  pop %r9
+  pop %r8
+  pop %rcx
+  pop %rdx
+  pop %rsi
+  pop %rdi
+  .cfi_adjust_cfa_offset -56
+  mov poireau_next_syscall(%rip), %r11
+  jmp 1b
+  .cfi_endproc
+  .size syscall, . - syscall
+  .popsection
+)");

@@ -22,7 +22,7 @@ CXX: Layers = {
     "tracked_alloc": ("tracked_alloc/*", "base"),
     "tables": ("preload/hooks.def preload/event.def preload/rows.h preload/kinds.h preload/poireau.h", ""),
     "facts": (
-        "preload/process.* preload/module.* preload/sandbox.* preload/stats.* preload/exponential.h",
+        "preload/process.* preload/module.* preload/symbols.* preload/sandbox.* preload/stats.* preload/exponential.h",
         "base config",
     ),
     "callers": ("preload/callers.*", "base config facts"),

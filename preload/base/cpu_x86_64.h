@@ -31,8 +31,13 @@ inline bool count_down(ptrdiff_t offset, uint64_t amount) noexcept {
   return below;
 }
 
+/// The opposite of `count_down`.
 inline void count_up(ptrdiff_t offset, uint64_t amount) noexcept {
-  asm volatile("add %[amount], %%fs:(%[offset])" ::[amount] "r"(amount), [offset] "r"(offset) : "memory");
+  asm volatile(
+      "cmp $1, %[amount]\n\t"
+      "adc %[amount], %%fs:(%[offset])" ::[amount] "r"(amount),
+      [offset] "r"(offset)
+      : "memory", "cc");
 }
 
 inline uint64_t load_thread_word(ptrdiff_t offset) noexcept {

@@ -19,6 +19,7 @@ bool unmap(void* at, size_t size) noexcept;
 struct FileInfo {
   bool regular, world_writable;
   uint64_t size;
+  uint64_t device, inode;
 };
 /// A descriptor >= 0 to read from, or -errno. Never blocks, whatever `path` is.
 [[nodiscard]] int open_to_read(const char* path) noexcept;
@@ -30,6 +31,8 @@ struct FileInfo {
 void close(int descriptor) noexcept;
 /// Writes all of `text`, or gives up silently.
 void write(int descriptor, std::string_view text) noexcept;
+/// The same, but a reader that is gone kills nobody, and one that is slow holds nobody up.
+void write_safely(int descriptor, std::string_view text) noexcept;
 /// The link's target, a view into `out`; empty on failure.
 [[nodiscard]] std::string_view read_link(const char* path, std::span<char> out) noexcept;
 

@@ -1,7 +1,11 @@
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
 
 #include <cerrno>
 
@@ -57,12 +61,14 @@ int open_to_read(const char* path) noexcept {
   return static_cast<int>(call(SYS_openat, AT_FDCWD, number(path), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
 }
 
-bool exists(const char* path) noexcept { return call(SYS_faccessat, AT_FDCWD, number(path), 0) == 0; }
+bool exists(const char* path) noexcept { return call(SYS_access, number(path), F_OK) == 0; }
 
 bool file_info(int descriptor, FileInfo& out) noexcept {
   struct stat got;
-  if (call(SYS_fstat, descriptor, number(&got)) != 0) return false;
-  out = {S_ISREG(got.st_mode), (got.st_mode & S_IWOTH) != 0, static_cast<uint64_t>(got.st_size)};
+  // As the loader asks it: a sandbox may know the loader's calls only.
+  if (call(SYS_newfstatat, descriptor, number(""), number(&got), AT_EMPTY_PATH) != 0) return false;
+  out = {S_ISREG(got.st_mode), (got.st_mode & S_IWOTH) != 0, static_cast<uint64_t>(got.st_size), got.st_dev,
+         got.st_ino};
   return true;
 }
 
@@ -78,6 +84,20 @@ void write(int descriptor, std::string_view text) noexcept {
     if (done <= 0) return;
     text.remove_prefix(static_cast<size_t>(done));
   }
+}
+
+void write_safely(int descriptor, std::string_view text) noexcept {
+  pollfd ready{descriptor, POLLOUT, 0};
+  if (call(SYS_poll, number(&ready), 1, 0) != 1 || (ready.revents & POLLOUT) == 0) return;
+  constexpr uint64_t kMine = uint64_t{1} << (SIGPIPE - 1) | uint64_t{1} << (SIGXFSZ - 1);
+  uint64_t before = 0, pending = 0;
+  if (call(SYS_rt_sigprocmask, SIG_BLOCK, number(&kMine), number(&before), sizeof before) != 0) return;
+  call(SYS_rt_sigpending, number(&pending), sizeof pending);
+  write(descriptor, text);
+  const uint64_t raised = kMine & ~pending;
+  constexpr timespec kNow{};
+  if (raised != 0) call(SYS_rt_sigtimedwait, number(&raised), 0, number(&kNow), sizeof raised);
+  call(SYS_rt_sigprocmask, SIG_SETMASK, number(&before), 0, sizeof before);
 }
 
 std::string_view read_link(const char* path, std::span<char> out) noexcept {

@@ -248,7 +248,7 @@ STATIC = r"""
 #include <pthread.h>
 #endif
 #define ROUNDS 1000
-static void* volatile kept;
+static __thread void* volatile kept;
 static uint64_t calls, bytes;
 static void* granted(void* ptr, size_t size) {
   if (!ptr) abort();
@@ -271,7 +271,7 @@ static void* work(void* unused) {
     if (i % 100 == 0) {
       free(granted(valloc(i), i));
       at = pvalloc(i + 1);
-      free(granted(at, i + 1));
+      free(granted(at, (i + 4096) & -4096));
     }
     if (malloc_usable_size(granted(malloc(i), i)) < i) abort();
     free(kept);

@@ -46,11 +46,6 @@ def test_replaced_operators_serve_exactly_what_they_do_bare(program, same_as_bar
     assert "1 news" in done.stdout or replaced == "DELETE"
 
 
-def test_a_plugin_that_binds_its_own_operators_to_itself_works_in_a_c_program(program, same_as_bare):
-    plugin = program("bound_plugin.cc", "-shared", "-O2", "-Wl,-Bsymbolic")
-    same_as_bare([program("plugin_host.c"), plugin], {"POIREAU_SAMPLE_PERIOD": "1"})
-
-
 @pytest.mark.parametrize("kind", ["program", "plugin"])
 def test_a_request_that_the_new_handler_rescues_is_counted_once(program, same_as_bare, kind):
     plugin = ["-shared"] if kind == "plugin" else ["-DPROGRAM"]

@@ -47,9 +47,12 @@ def test_a_storm_of_signals_loses_no_sample_unsaid(program, run_preloaded, how, 
     done = run_preloaded([program("storm.c"), how], {"POIREAU_SAMPLE_PERIOD": str(period)}, preload=[bump], timeout=600)
     assert done.returncode == 0, done
     requests, jumps, dropped, samples, sampled, counted = map(int, re.findall(r"\d+", done.stdout))
-    assert sampled == samples * 50
-    slack = jumps * 10  # a jump leaves the request it interrupts, and the handler's, half counted
-    if period == 1:
+    slack = dropped * 10  # where a handler's requests pass untested, it is told once for all of them
+    if how == "jump":  # out of the hot path's last instructions, and the thread is not sampled any more
+        assert jumps > 0
+        assert samples + dropped <= requests
+    elif period == 1:
+        assert sampled == samples * 50
         assert abs(samples + dropped - requests) <= slack
     else:
         expected = requests * (1 - pow(2.718281828459045, -50 / period))

@@ -18,7 +18,7 @@ void callers(const std::string& text) {
 }
 
 TEST(Callers, AreKnownByModuleAndByOffset) {
-  process::begin(true);
+  process::begin();
   Dl_info info;
   ASSERT_NE(dladdr(kHere, &info), 0);
   char offset[32];

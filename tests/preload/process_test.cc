@@ -9,6 +9,7 @@
 
 #include "config/options.h"
 #include "preload/base/fault.h"
+#include "preload/sandbox.h"
 
 namespace poireau {
 namespace {
@@ -24,12 +25,12 @@ int in_child(pid_t child, Body&& body) {
 bool same(process::RunId a, process::RunId b) { return a.high == b.high && a.low == b.low; }
 
 TEST(Process, ARawForkIsNoticedAndTakesAnIdentityOfItsOwn) {
-  process::begin(true);
+  process::begin();
   const process::RunId mine = process::run_id();
   EXPECT_FALSE(process::is_new_child());
   const auto child_of = [&] {
     if (!process::is_new_child()) return 1;
-    process::forked();
+    if (!process::forked() || process::forked()) return 5;
     if (process::is_new_child()) return 2;
     if (same(process::run_id(), mine)) return 3;
     return process::generation() == 1 ? 0 : 4;
@@ -41,7 +42,7 @@ TEST(Process, ARawForkIsNoticedAndTakesAnIdentityOfItsOwn) {
 }
 
 TEST(Process, AVforkChildIsTheSameProcess) {
-  process::begin(true);
+  process::begin();
   const pid_t child = vfork();
   if (child == 0) _exit(process::is_new_child());
   int status = 0;
@@ -50,13 +51,13 @@ TEST(Process, AVforkChildIsTheSameProcess) {
 }
 
 TEST(Process, SeedsDifferAndAreRepeatedOnRequest) {
-  process::begin(true);
+  process::begin();
   std::set<uint64_t> seeds;
   for (int i = 0; i < 1000; ++i) seeds.insert(process::next_seed());
   EXPECT_EQ(seeds.size(), 1000u);
   auto first = [] {
     options.seed.store(42);
-    process::begin(true);
+    process::begin();
     return process::next_seed();
   };
   EXPECT_EQ(first(), first());
@@ -65,17 +66,19 @@ TEST(Process, SeedsDifferAndAreRepeatedOnRequest) {
 
 TEST(Process, HasAnIdentityWhateverFailsAndWithoutAnySystemCall) {
   std::set<uint64_t> ids;
-  auto begin = [&](bool may_call) {
-    process::begin(may_call);
+  auto begin = [&](sandbox::State state) {
+    sandbox::enter(state);
+    process::begin();
     EXPECT_TRUE(ids.insert(process::run_id().low).second);
     static_cast<void>(process::is_new_child());
   };
-  EXPECT_EQ(fault::for_each_fault([&] { begin(true); }), 3);
-  EXPECT_EQ(fault::for_each_fault([&] { begin(false); }), 0);
+  EXPECT_EQ(fault::for_each_fault([&] { begin(sandbox::State::open); }), 3);
+  EXPECT_EQ(fault::for_each_fault([&] { begin(sandbox::State::filtered); }), 0);
+  sandbox::leave(sandbox::State::open);
 }
 
 TEST(Process, KnowsItsProgram) {
-  process::begin(true);
+  process::begin();
   EXPECT_EQ(process::program(), "process_test");
   EXPECT_EQ(process::called_as(), "process_test");
 }

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <csetjmp>
 #include <csignal>
 #include <cstring>
 #include <thread>
@@ -22,22 +23,36 @@ Rates calls(uint64_t period) { return {period, period, true, false}; }
 class Sampling : public testing::Test {
  protected:
   void SetUp() override {
-    process::begin(true);
+    process::begin();
     gap_offset = cpu::offset_from_thread_pointer(&sampler);
-    sampler.restart();
-    sampler.seed(kSeed);
+    sampler.restart(kSeed);
     EXPECT_EQ(config::set("callers", "", "test", config::Phase::live), config::SetResult::ok);
   }
 
-  Pick request(uint64_t size, const Rates& rates) {
-    requested_ += Sampler::weight(size);
-    if (!charge(size)) return {};
+  struct Pick {
+    uint64_t period = 0, since = 0;
+  };
+
+  Pick request(uint64_t size, const Rates& rates, bool granted = true) {
+    if (granted) requested_ += Sampler::weight(size);
+    if (!charge(size)) {
+      if (!granted) sampler.refund(size);
+      return {};
+    }
+    uncharge(size);
     ++cold_;
-    const Pick pick = sampler.confirm(size, nullptr, rates);
-    if (pick.period != 0) counted_ += pick.since;
-    return pick;
+    inside_ = true;
+    const uint64_t period = sampler.confirm(size, nullptr, rates);
+    inside_ = false;
+    if (!granted) return {period, 0};
+    sampler.count(size);
+    if (period == 0) return {};
+    const uint64_t since = sampler.take_since();
+    counted_ += since;
+    return {period, since};
   }
 
+  static inline volatile sig_atomic_t inside_ = false;
   uint64_t cold_ = 0, requested_ = 0, counted_ = 0;
 };
 
@@ -71,8 +86,7 @@ TEST_F(Sampling, DoesNotFavourTheFirstRequestOfAThread) {
   double picked = 0;
   const int threads = 100'000;
   for (int i = 0; i < threads; ++i) {
-    sampler.restart();
-    sampler.seed(kSeed + uint64_t(i));
+    sampler.restart(kSeed + uint64_t(i));
     picked += request(64, every(4096)).period != 0;
   }
   expect_share(picked, threads, -std::expm1(-64.0 / 4096));
@@ -106,15 +120,12 @@ TEST_F(Sampling, CountsEveryByteExactlyOnceUpToTheLastSample) {
   EXPECT_EQ(counted_, requested_);
 }
 
-TEST_F(Sampling, GivesBackWhatCameToNothing) {
+TEST_F(Sampling, CountsNothingThatCameToNothing) {
   for (const uint64_t period : {0u, 1u, 1000u})
     for (const uint64_t size : {uint64_t{0}, uint64_t{100}, uint64_t{PTRDIFF_MAX}, uint64_t{SIZE_MAX}})
       for (int i = 0; i < 100; ++i) {
         request(50, every(period));
-        if (charge(size))
-          sampler.refund(size, sampler.confirm(size, nullptr, every(period)));
-        else
-          requested_ += Sampler::weight(size);
+        request(size, every(period), false);
       }
   while (request(1, every(1)).period == 0) {
   }
@@ -161,42 +172,90 @@ TEST_F(Sampling, StaysUnbiasedWhileThePeriodChanges) {
   EXPECT_NEAR(estimate, trials, 6 * std::sqrt(variance));
 }
 
-TEST_F(Sampling, TwoThreadsDrawDifferentStreams) {
-  auto gaps = [](uint64_t seed) {
-    sampler.restart();
-    sampler.seed(seed);
+TEST_F(Sampling, TwoSeedsDrawDifferentStreams) {
+  auto gaps = [this](uint64_t seed) {
+    sampler.restart(seed);
     std::vector<uint64_t> since;
     while (since.size() < 16)
-      if (charge(1))
-        if (const Pick pick = sampler.confirm(1, nullptr, every(1000)); pick.period != 0) since.push_back(pick.since);
+      if (const Pick pick = request(1, every(1000)); pick.period != 0) since.push_back(pick.since);
     return since;
   };
   EXPECT_NE(gaps(1), gaps(2));
   EXPECT_EQ(gaps(3), gaps(3));
 }
 
+/// A timer whose handler makes requests of its own; they are counted in `by_handler`.
+class Storm {
+ public:
+  static inline uint64_t period, by_handler, picked_in_handler, interruptions;
+  static inline sigjmp_buf* jump = nullptr;
+  static inline volatile sig_atomic_t* inside = nullptr;
+
+  explicit Storm(uint64_t at_period, sigjmp_buf* out = nullptr, volatile sig_atomic_t* confirming = nullptr) {
+    inside = confirming;
+    period = at_period, by_handler = picked_in_handler = interruptions = 0, jump = out;
+    struct sigaction action {};
+    action.sa_handler = [](int) {
+      ++interruptions;
+      for (int i = 0; i < 3; ++i) {
+        ++by_handler;
+        if (!charge(40)) continue;
+        uncharge(40);
+        const uint64_t by = sampler.confirm(40, nullptr, every(period));
+        sampler.count(40);
+        if (by != 0) ++picked_in_handler;
+      }
+      if (jump != nullptr && *inside != 0) {
+        *inside = 0;
+        siglongjmp(*jump, 1);
+      }
+    };
+    sigaction(SIGALRM, &action, &before_);
+    struct sigevent event {};
+    event.sigev_notify = SIGEV_SIGNAL;
+    event.sigev_signo = SIGALRM;
+    EXPECT_EQ(timer_create(CLOCK_MONOTONIC, &event, &timer_), 0);
+    const itimerspec often{{0, 20'000}, {0, 20'000}};
+    timer_settime(timer_, 0, &often, nullptr);
+  }
+  ~Storm() {
+    timer_delete(timer_);
+    sigaction(SIGALRM, &before_, nullptr);
+  }
+
+ private:
+  timer_t timer_;
+  struct sigaction before_ {};
+};
+
 TEST_F(Sampling, SurvivesASignalHandlerThatRequestsAtAnyInstruction) {
-  struct sigaction action {
-  }, before;
-  action.sa_handler = [](int) {
-    for (int i = 0; i < 3; ++i)
-      if (charge(40)) sampler.confirm(40, nullptr, every(500));
-  };
-  sigaction(SIGALRM, &action, &before);
-  timer_t timer;
-  struct sigevent event {};
-  event.sigev_notify = SIGEV_SIGNAL;
-  event.sigev_signo = SIGALRM;
-  ASSERT_EQ(timer_create(CLOCK_MONOTONIC, &event, &timer), 0);
-  const itimerspec often{{0, 20'000}, {0, 20'000}};
-  timer_settime(timer, 0, &often, nullptr);
-  double picked = 0;
-  const int trials = 3'000'000;
-  for (int i = 0; i < trials; ++i) picked += request(40, every(500)).period != 0;
-  timer_delete(timer);
-  sigaction(SIGALRM, &before, nullptr);
-  const double p = -std::expm1(-40.0 / 500);
-  EXPECT_NEAR(picked / trials, p, 0.01 * p + 6 * std::sqrt(p / trials));
+  for (const uint64_t period : {uint64_t{1}, uint64_t{500}}) {
+    sampler.restart(kSeed);
+    const Storm storm(period);
+    double picked = 0;
+    int trials = 0;
+    while (trials < 1'000'000 || Storm::interruptions < 100) ++trials, picked += request(40, every(period)).period != 0;
+    picked += double(Storm::picked_in_handler);
+    const double all = trials + double(Storm::by_handler), p = period == 1 ? 1 : -std::expm1(-40.0 / double(period));
+    EXPECT_NEAR(picked / all, p, 0.01 * p + 6 * std::sqrt(p * (1 - p) / all)) << period;
+  }
+}
+
+TEST_F(Sampling, GoesOnAfterAHandlerHasJumpedOutOfConfirm) {
+  for (const uint64_t period : {uint64_t{1}, uint64_t{500}}) {
+    sampler.restart(kSeed);
+    static sigjmp_buf out;
+    static volatile double picked, trials;
+    picked = trials = 0;
+    const Storm storm(period, &out, &inside_);
+    if (sigsetjmp(out, 1) != 0) trials = trials - 1;  // that request came to nothing
+    while (trials < 1'000'000 || Storm::interruptions < 100) {
+      trials = trials + 1;
+      picked = picked + (request(40, every(period)).period != 0);
+    }
+    const double p = period == 1 ? 1 : -std::expm1(-40.0 / double(period));
+    EXPECT_NEAR(picked / trials, p, 0.02 * p + 6 * std::sqrt(p * (1 - p) / trials)) << period;
+  }
 }
 
 // Callers: the test itself is the module.
@@ -215,10 +274,11 @@ TEST_F(Sampling, KeepsACallersCandidatesWithItsMultiplierExactly) {
         const double trials = 60'000;
         for (int i = 0; i < trials; ++i) {
           if (!charge(size)) continue;
-          const Pick pick = sampler.confirm(size, caller, rates);
-          if (pick.period == 0) continue;
+          uncharge(size);
+          const uint64_t by = sampler.confirm(size, caller, rates);
+          if (by == 0) continue;
           ++picked;
-          period = pick.period;
+          period = by;
         }
         SCOPED_TRACE(testing::Message() << entry << " base " << base << " size " << size << " period " << period);
         if (picked != 0) {
@@ -227,8 +287,7 @@ TEST_F(Sampling, KeepsACallersCandidatesWithItsMultiplierExactly) {
         const double target = std::max(double(base) / factor, 1.0);
         const double p = std::floor(target + 0.001) == 1 ? 1 : -std::expm1(-double(size) / std::floor(target + 0.001));
         expect_share(picked, trials, p);
-        sampler.restart();
-        sampler.seed(kSeed + size);
+        sampler.restart(kSeed + size);
       }
 }
 
@@ -236,7 +295,8 @@ TEST_F(Sampling, NeverPicksACallerWithMultiplierZero) {
   ASSERT_EQ(config::set("callers", "sampler_test=0", "test", config::Phase::live), config::SetResult::ok);
   for (int i = 0; i < 10'000; ++i)
     if (charge(100)) {
-      EXPECT_EQ(sampler.confirm(100, reinterpret_cast<const void*>(&expect_share), {64, 64, false, true}).period, 0u);
+      uncharge(100);
+      EXPECT_EQ(sampler.confirm(100, reinterpret_cast<const void*>(&expect_share), {64, 64, false, true}), 0u);
     }
 }
 

@@ -58,7 +58,7 @@ int main(void) {
     COUNTED("mi_posix_memalign", size, p = mi_posix_memalign(&p, 64, size) ? NULL : p);
     mi_free(p);
     COUNTED("mi_valloc", size, vfree(mi_valloc(size)));
-    COUNTED("mi_pvalloc", size, mi_free(mi_pvalloc(size)));
+    COUNTED("mi_pvalloc", (size + 4095) & -4096, mi_free(mi_pvalloc(size)));
     COUNTED("mi_new", size, mi_free(mi_new(size)));
     COUNTED("mi_new_n", size * 2, mi_free(mi_new_n(size, 2)));
     COUNTED("mi_new_nothrow", size, mi_free(mi_new_nothrow(size)));

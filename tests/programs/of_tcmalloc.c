@@ -28,7 +28,7 @@ int main(void) {
     COUNTED("tc_posix_memalign", size, p = tc_posix_memalign(&p, 64, size) ? NULL : p);
     free(p);
     COUNTED("tc_valloc", size, tc_free(tc_valloc(size)));
-    COUNTED("tc_pvalloc", size, tc_free(tc_pvalloc(size)));
+    COUNTED("tc_pvalloc", size == 0 ? 4096 : (size + 4095) & -4096, tc_free(tc_pvalloc(size)));
     COUNTED("tc_new", size, tc_delete(tc_new(size)));
     COUNTED("tc_new", size, tc_delete_sized(tc_new(size), size));
     COUNTED("tc_newarray", size, tc_deletearray(tc_newarray(size)));

@@ -73,10 +73,19 @@ class Hammer {
   void step() {
     Block& shelf = shelf_[next() % kShelf];
     switch (next() % 8) {
-      case 0: trade(shelf); break;
-      case 1: resize(shelf); break;
-      case 2: fail(); break;
-      default: give_back(shelf); shelf = request(); break;
+      case 0:
+        trade(shelf);
+        break;
+      case 1:
+        resize(shelf);
+        break;
+      case 2:
+        fail();
+        break;
+      default:
+        give_back(shelf);
+        shelf = request();
+        break;
     }
     if (with_forks && next() % 20011 == 0) fork_once();
   }
@@ -140,35 +149,78 @@ class Hammer {
     const std::align_val_t align{std::max<size_t>(wide, 32)};
     void* at = nullptr;
     switch (next() % 17) {
-      case 0: case 1: at = malloc(n); break;
+      case 0:
+      case 1:
+        at = malloc(n);
+        break;
       case 2:
         at = calloc(n / 3 + 1, 3);
         block.size = n / 3 * 3 + 3;
         if (at != nullptr && !holds(static_cast<unsigned char*>(at), block.size, 0)) complain("calloc", n);
         break;
-      case 3: at = realloc(nullptr, n); break;
-      case 4: at = reallocarray(nullptr, n, 1); break;
-      case 5: at = memalign(wide, n); block.alignment = wide; break;
+      case 3:
+        at = realloc(nullptr, n);
+        break;
+      case 4:
+        at = reallocarray(nullptr, n, 1);
+        break;
+      case 5:
+        at = memalign(wide, n);
+        block.alignment = wide;
+        break;
       case 6:
         block.size = (n + wide - 1) & -wide;
         at = aligned_alloc(wide, block.size);
         block.alignment = wide;
         block.family = Family::aligned_alloc;
         break;
-      case 7: if (posix_memalign(&at, wide, n) != 0) at = nullptr; block.alignment = wide; break;
+      case 7:
+        if (posix_memalign(&at, wide, n) != 0) at = nullptr;
+        block.alignment = wide;
+        break;
       case 8:
-        if (next() % 8 != 0) { at = malloc(n); break; }
-        if (with_pvalloc && next() % 2 == 0) at = pvalloc(n); else at = valloc(n);
+        if (next() % 8 != 0) {
+          at = malloc(n);
+          break;
+        }
+        if (with_pvalloc && n != 0 && next() % 2 == 0)
+          at = pvalloc(n), block.size = (n + 4095) & -4096;
+        else
+          at = valloc(n);
         block.alignment = 4096;
         break;
-      case 9: at = operator new(n); block.family = Family::plain_new; break;
-      case 10: at = operator new[](n); block.family = Family::array_new; break;
-      case 11: at = operator new(n, std::nothrow); block.family = Family::plain_new; break;
-      case 12: at = operator new[](n, std::nothrow); block.family = Family::array_new; break;
-      case 13: at = operator new(n, align); block.family = Family::aligned_new; break;
-      case 14: at = operator new[](n, align); block.family = Family::aligned_array_new; break;
-      case 15: at = operator new(n, align, std::nothrow); block.family = Family::aligned_new; break;
-      case 16: at = operator new[](n, align, std::nothrow); block.family = Family::aligned_array_new; break;
+      case 9:
+        at = operator new(n);
+        block.family = Family::plain_new;
+        break;
+      case 10:
+        at = operator new[](n);
+        block.family = Family::array_new;
+        break;
+      case 11:
+        at = operator new(n, std::nothrow);
+        block.family = Family::plain_new;
+        break;
+      case 12:
+        at = operator new[](n, std::nothrow);
+        block.family = Family::array_new;
+        break;
+      case 13:
+        at = operator new(n, align);
+        block.family = Family::aligned_new;
+        break;
+      case 14:
+        at = operator new[](n, align);
+        block.family = Family::aligned_array_new;
+        break;
+      case 15:
+        at = operator new(n, align, std::nothrow);
+        block.family = Family::aligned_new;
+        break;
+      case 16:
+        at = operator new[](n, align, std::nothrow);
+        block.family = Family::aligned_array_new;
+        break;
     }
     if (block.family >= Family::aligned_new) block.alignment = size_t(align);
     if (at == nullptr) {
@@ -195,33 +247,50 @@ class Hammer {
     const bool sized = n != 0 && next() % 2 == 0;  // jemalloc 5.3's own sized delete is wrong for 0 aligned bytes
     switch (block.family) {
       case Family::malloc:
-        if (sized && free_sized_ != nullptr && block.alignment == 16) free_sized_(at, n);
-        else if (cfree_ != nullptr && next() % 2 == 0) cfree_(at);
-        else free(at);
+        if (sized && free_sized_ != nullptr && block.alignment == 16)
+          free_sized_(at, n);
+        else if (cfree_ != nullptr && next() % 2 == 0)
+          cfree_(at);
+        else
+          free(at);
         break;
       case Family::aligned_alloc:
-        if (sized && free_aligned_sized_ != nullptr) free_aligned_sized_(at, block.alignment, n);
-        else free(at);
+        if (sized && free_aligned_sized_ != nullptr)
+          free_aligned_sized_(at, block.alignment, n);
+        else
+          free(at);
         break;
       case Family::plain_new:
-        if (sized) operator delete(at, n);
-        else if (next() % 2 == 0) operator delete(at, std::nothrow);
-        else operator delete(at);
+        if (sized)
+          operator delete(at, n);
+        else if (next() % 2 == 0)
+          operator delete(at, std::nothrow);
+        else
+          operator delete(at);
         break;
       case Family::array_new:
-        if (sized) operator delete[](at, n);
-        else if (next() % 2 == 0) operator delete[](at, std::nothrow);
-        else operator delete[](at);
+        if (sized)
+          operator delete[](at, n);
+        else if (next() % 2 == 0)
+          operator delete[](at, std::nothrow);
+        else
+          operator delete[](at);
         break;
       case Family::aligned_new:
-        if (sized) operator delete(at, n, align);
-        else if (next() % 2 == 0) operator delete(at, align, std::nothrow);
-        else operator delete(at, align);
+        if (sized)
+          operator delete(at, n, align);
+        else if (next() % 2 == 0)
+          operator delete(at, align, std::nothrow);
+        else
+          operator delete(at, align);
         break;
       case Family::aligned_array_new:
-        if (sized) operator delete[](at, n, align);
-        else if (next() % 2 == 0) operator delete[](at, align, std::nothrow);
-        else operator delete[](at, align);
+        if (sized)
+          operator delete[](at, n, align);
+        else if (next() % 2 == 0)
+          operator delete[](at, align, std::nothrow);
+        else
+          operator delete[](at, align);
         break;
     }
     if (errno != 0x5a5a) complain("errno after free", n);
@@ -249,12 +318,24 @@ class Hammer {
     void* out = nullptr;
     void* got = nullptr;
     switch (next() % 6) {
-      case 0: got = malloc(huge); break;
-      case 1: got = calloc(huge, 16); break;
-      case 2: got = memalign(64, huge); break;
-      case 3: got = reallocarray(nullptr, huge, 16); break;
-      case 4: if (posix_memalign(&out, 64, huge) == 0) got = out; break;
-      case 5: got = realloc(nullptr, huge); break;
+      case 0:
+        got = malloc(huge);
+        break;
+      case 1:
+        got = calloc(huge, 16);
+        break;
+      case 2:
+        got = memalign(64, huge);
+        break;
+      case 3:
+        got = reallocarray(nullptr, huge, 16);
+        break;
+      case 4:
+        if (posix_memalign(&out, 64, huge) == 0) got = out;
+        break;
+      case 5:
+        got = realloc(nullptr, huge);
+        break;
     }
     if (got != nullptr) complain("granted 2^62 bytes", huge);
   }
@@ -273,7 +354,8 @@ class Hammer {
     if (child < 0) return;
     if (child == 0) _exit(in_child());
     int status;
-    while (waitpid(child, &status, 0) < 0 && errno == EINTR) {}
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+    }
     if (status != 0) complain("a child", size_t(status));
     ++children;
   }
@@ -361,7 +443,8 @@ int main(int argc, char** argv) {
   const poireau_stats before = stats_now();
   pthread_barrier_wait(&may_start);
   timespec left{milliseconds / 1000, milliseconds % 1000 * 1000000};
-  while (nanosleep(&left, &left) < 0 && errno == EINTR) {}
+  while (nanosleep(&left, &left) < 0 && errno == EINTR) {
+  }
   over = true;
   pthread_barrier_wait(&all_done);
   const itimerval never{};
@@ -376,13 +459,14 @@ int main(int argc, char** argv) {
     sum.samples += one.samples, sum.samples_variance += one.samples_variance;
     sum.sampled_bytes += one.sampled_bytes, sum.sampled_bytes_variance += one.sampled_bytes_variance;
   }
-  printf("{\"requests\": %lu, \"bytes\": %lu, \"weight\": %lu, \"wrong\": %lu, \"children\": %lu, \"signals\": %lu,\n"
-         " \"samples\": %lu, \"sampled_bytes\": %lu, \"counted_bytes\": %lu, \"dropped\": %lu,\n"
-         " \"expected_samples\": %.17g, \"samples_variance\": %.17g,\n"
-         " \"expected_sampled_bytes\": %.17g, \"sampled_bytes_variance\": %.17g}\n",
-         sum.requests, sum.bytes, sum.weight, wrong.load(), children.load(), signals_taken.load(),
-         after.samples - before.samples, after.sampled_bytes - before.sampled_bytes,
-         after.counted_bytes - before.counted_bytes, after.dropped - before.dropped, sum.samples, sum.samples_variance,
-         sum.sampled_bytes, sum.sampled_bytes_variance);
+  printf(
+      "{\"requests\": %lu, \"bytes\": %lu, \"weight\": %lu, \"wrong\": %lu, \"children\": %lu, \"signals\": %lu,\n"
+      " \"samples\": %lu, \"sampled_bytes\": %lu, \"counted_bytes\": %lu, \"dropped\": %lu,\n"
+      " \"expected_samples\": %.17g, \"samples_variance\": %.17g,\n"
+      " \"expected_sampled_bytes\": %.17g, \"sampled_bytes_variance\": %.17g}\n",
+      sum.requests, sum.bytes, sum.weight, wrong.load(), children.load(), signals_taken.load(),
+      after.samples - before.samples, after.sampled_bytes - before.sampled_bytes,
+      after.counted_bytes - before.counted_bytes, after.dropped - before.dropped, sum.samples, sum.samples_variance,
+      sum.sampled_bytes, sum.sampled_bytes_variance);
   return wrong != 0;
 }

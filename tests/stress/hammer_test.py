@@ -100,6 +100,10 @@ def test_hammering_loses_nothing(
         expected, variance = got["expected_sampled_bytes"], got["sampled_bytes_variance"]
         assert within_six_sigma(got["sampled_bytes"], expected, variance, bytes_slack), got
         # Each thread has the bytes since its last sample still to report: more than 60 periods only once in e^60.
-        assert abs(got["counted_bytes"] - got["weight"]) <= threads * 60 * PERIODS[period], got
+        # What an allocator builds on other functions of its own is counted as it asks those, a little rounded.
+        built_on = 1e-4 if extension else 0
+        assert abs(got["counted_bytes"] - got["weight"]) <= threads * 60 * PERIODS[period] + built_on * got["weight"], (
+            got
+        )
     exercised.count("hammered requests", beneath, got["requests"])
     exercised.count("forks under the hammer", beneath, got["children"])
