@@ -222,7 +222,7 @@ def test_a_program_that_gains_rights_is_left_alone(
     program.chmod(mode)
     assert preload(planned([program], stand_in)) == [str(stand_in)], "our own rights are no gain"
     if os.getuid() != 0:
-        pytest.skip("needs root, to make a program that belongs to somebody else")
+        pytest.fail("needs root, to make a program that belongs to somebody else")
     os.chown(program, 1, 1)
     program.chmod(mode)
     assert f"is {word}" in refusal(program, stand_in)
