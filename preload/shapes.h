@@ -20,11 +20,11 @@ constexpr size_t whole_pages(size_t size) noexcept {
   return size > SIZE_MAX - kPage ? size : (size + kPage - 1) & -kPage;
 }
 
-/// The bytes of an array; 0 if nobody can have that many (the real allocator then says so).
+/// The bytes of an array; SIZE_MAX, which no one has either, if they are more than can be counted.
 inline size_t product(size_t count, size_t size) noexcept {
   size_t bytes;
   if (__builtin_mul_overflow(count, size, &bytes)) [[unlikely]]
-    return 0;
+    return SIZE_MAX;
   return bytes;
 }
 

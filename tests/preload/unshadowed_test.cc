@@ -138,6 +138,29 @@ TEST(Unshadowed, EverySystemCallMayFail) {
   options.sample_period.store(512 << 10);
 }
 
+TEST(Unshadowed, WhatOverflowsCountsForNothing) {
+  options.sample_period.store(1000);
+  std::thread([] {
+    const auto counted = [] {  // up to the sample that this waits for
+      const uint64_t before = samples();
+      uint64_t asked = 0;
+      for (; samples() == before; asked += 10) poireau_free(poireau_malloc(10));
+      poireau_stats stats{};
+      poireau_get_stats(&stats, sizeof stats);
+      return std::pair{stats.counted_bytes, asked};
+    };
+    const uint64_t start = counted().first;
+    volatile size_t huge = PTRDIFF_MAX;
+    for (int i = 0; i < 10'000; ++i) {
+      EXPECT_EQ(poireau_calloc(huge, 4), nullptr);
+      EXPECT_EQ(poireau_reallocarray(nullptr, huge, 4), nullptr);
+    }
+    const auto [end, asked] = counted();
+    EXPECT_EQ(end - start, asked);
+  }).join();
+  options.sample_period.store(512 << 10);
+}
+
 TEST(Unshadowed, AtPeriodOneEveryRequestIsASample) {
   options.sample_period.store(1);
   std::thread([] {  // a thread of its own: nothing drawn before
