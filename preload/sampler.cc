@@ -22,15 +22,18 @@ constexpr uint64_t kNowhere = uint64_t{1} << 62;  // bytes to the next sample po
 
 uint64_t Sampler::confirm(uint64_t size, const void* caller, const Rates& now) noexcept {
   const bool by_calls_now = now.by_calls && now.finest > 1;
+  if (overrun()) {  // nobody may leave the thread like that
+    account_ -= gap_;
+    gap_ = 0;
+  }
   for (;;) {
     const uint32_t version = version_;
     signal_fence();
     const uint64_t gap = gap_, drawn_with = drawn_ ? drawn_with_ : now.finest;
-    const uint64_t left = overrun() ? 0 : gap;
     const bool by_calls = drawn_ ? by_calls_ : by_calls_now;
     // Nothing drawn, nothing due: this request is tested against a new gap. Taking it instead would sample the first
     // allocation of every thread.
-    const uint64_t until_hit = drawn_ ? left + rest_ : draw(drawn_with);
+    const uint64_t until_hit = drawn_ ? gap + rest_ : draw(drawn_with);
     const uint64_t step = by_calls ? 1 : weight(size);
     const bool hit = drawn_with != 0 && step > until_hit;
 
