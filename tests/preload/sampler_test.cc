@@ -205,7 +205,8 @@ class Storm {
         sampler.count(40);
         if (by != 0) ++picked_in_handler;
       }
-      if (jump != nullptr && *inside != 0) {
+      // Not where an earlier one has just come between the hot path and us: there is the gap that sampler.h tells of.
+      if (jump != nullptr && *inside != 0 && !sampler.overrun()) {
         *inside = 0;
         siglongjmp(*jump, 1);
       }
