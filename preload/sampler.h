@@ -24,8 +24,9 @@ struct Rates {
 /// tests this request like any other. Signal handlers may make requests at any instruction: `confirm` starts over when
 /// it finds that somebody was there meanwhile, and between its last instructions the worst that they can do is to have
 /// a few bytes counted twice. A handler may also leave for ever (siglongjmp), and the thread goes on as if the
-/// interrupted request had not been; but if it leaves between the hot path's count and `uncharge`, three instructions
-/// later, the thread is not sampled any more. To close that gap costs an instruction on every malloc.
+/// interrupted request had not been. But if it leaves between the hot path's count and `uncharge`, three instructions
+/// later, or before `confirm` when another handler's requests came just there, the thread is not sampled any more. To
+/// close that gap costs an instruction on every malloc.
 class Sampler {
  public:
   /// The period that picks a request of `size` bytes, or 0. `caller` is its return address. A pick stands for
