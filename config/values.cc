@@ -32,6 +32,18 @@ uint64_t unit(std::string_view text) noexcept {
   return factor;
 }
 
+/// Decimal or 0x hexadecimal, up to `most`, and nothing else.
+SetResult whole_number(std::string_view text, uint64_t most, uint64_t& out) noexcept {
+  const bool hex = text.starts_with("0x") || text.starts_with("0X");
+  if (hex) text.remove_prefix(2);
+  uint64_t value = 0;
+  const SetResult number = take_number(text, hex ? 16 : 10, value);
+  if (!text.empty()) return SetResult::malformed;
+  if (number == SetResult::ok && value > most) return SetResult::out_of_range;
+  if (number == SetResult::ok) out = value;
+  return number;
+}
+
 bool matches(std::string_view pattern, std::string_view text) noexcept {
   size_t p = 0, t = 0, star = pattern.size(), star_text = 0;
   while (t < text.size()) {
@@ -87,13 +99,40 @@ SetResult Size::set(std::string_view text) noexcept {
 }
 
 SetResult Count::set(std::string_view text) noexcept {
-  const bool hex = text.starts_with("0x") || text.starts_with("0X");
-  if (hex) text.remove_prefix(2);
   uint64_t value = 0;
-  const SetResult number = take_number(text, hex ? 16 : 10, value);
-  if (!text.empty()) return SetResult::malformed;
+  const SetResult number = whole_number(text, UINT64_MAX, value);
   if (number == SetResult::ok) store(value, std::memory_order_relaxed);
   return number;
+}
+
+SetResult Depth::set(std::string_view text) noexcept {
+  uint64_t value = 0;
+  const SetResult number = whole_number(text, kMost, value);
+  if (number == SetResult::ok) store(value, std::memory_order_relaxed);
+  return number;
+}
+
+SetResult Guard::set(std::string_view text) noexcept {
+  uint64_t value = 0;
+  if (text == "governed") {
+    value = kGuardGoverned;
+  } else if (text == "all") {
+    value = kGuardAll;
+  } else if (text == "off") {
+    value = kGuardOff;
+  } else {
+    const SetResult number = whole_number(text, kGuardMostRate, value);
+    if (number != SetResult::ok) return number;
+    if (value == 0) return SetResult::out_of_range;
+  }
+  store(value, std::memory_order_relaxed);
+  return SetResult::ok;
+}
+
+std::string_view Guard::show(uint64_t value, Text& scratch) noexcept {
+  if (value == kGuardGoverned) return "governed";
+  if (value == kGuardAll) return "all";
+  return value == kGuardOff ? "off" : (scratch << value).view();
 }
 
 SetResult Flag::set(std::string_view text) noexcept {

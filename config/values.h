@@ -15,6 +15,13 @@ enum class SampleBy : uint8_t { bytes, calls };
 enum class LogLevel : uint8_t { off, error, info, debug };
 enum class Deepbind : uint8_t { strip, keep };
 enum class Runtimes : uint8_t { step_aside, sample };
+enum class Placement : uint8_t { slots, gib };
+enum class GuardMechanism : uint8_t { automatic, markers, userfaultfd, mprotect, none };
+enum class OnError : uint8_t { go_on, report, abort };
+enum class Core : uint8_t { include, exclude };
+
+/// What the option `guard` holds besides these is a rate a second, up to kGuardMostRate.
+constexpr uint64_t kGuardOff = 0, kGuardMostRate = 1'000'000, kGuardGoverned = UINT64_MAX - 1, kGuardAll = UINT64_MAX;
 }  // namespace poireau
 
 /// The types an option can have. Each holds a value and knows its text: `set` takes a text or leaves the value as
@@ -47,6 +54,24 @@ class Count : public std::atomic<uint64_t> {
   static std::string_view show(uint64_t value, Text& scratch) noexcept { return (scratch << value).view(); }
 };
 
+class Depth : public Count {
+ public:
+  static constexpr std::string_view kRange = "0..128", kWanted = "a whole number";
+  static constexpr uint64_t kMost = 128;
+  using Count::Count;
+  SetResult set(std::string_view text) noexcept;
+};
+
+class Guard : public std::atomic<uint64_t> {
+ public:
+  static constexpr std::string_view kType = "guard", kRange = "governed, all, off, 1..1000000",
+                                    kWanted = "governed, all, off or a whole number";
+  constexpr explicit Guard(uint64_t initial) noexcept : atomic(initial) {}
+  SetResult set(std::string_view text) noexcept;
+  std::string_view show(Text& scratch) const noexcept { return show(load(std::memory_order_relaxed), scratch); }
+  static std::string_view show(uint64_t value, Text& scratch) noexcept;
+};
+
 class Flag : public std::atomic<bool> {
  public:
   static constexpr std::string_view kType = "flag", kRange = "on, off", kWanted = "one of on, off";
@@ -67,6 +92,14 @@ template <>
 inline constexpr std::string_view kChoices<Deepbind> = "one of strip, keep";
 template <>
 inline constexpr std::string_view kChoices<Runtimes> = "one of step_aside, sample";
+template <>
+inline constexpr std::string_view kChoices<Placement> = "one of slots, gib";
+template <>
+inline constexpr std::string_view kChoices<GuardMechanism> = "one of auto, markers, userfaultfd, mprotect, none";
+template <>
+inline constexpr std::string_view kChoices<OnError> = "one of continue, report, abort";
+template <>
+inline constexpr std::string_view kChoices<Core> = "one of include, exclude";
 
 /// The place of `text` in a list of words; -1 when it isn't there.
 int choice_number(std::string_view choices, std::string_view text) noexcept;

@@ -8,26 +8,19 @@ import resource
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from poireau import elf, layout, loader, target
+from poireau import elf, guards, layout, loader, target
 from poireau.errors import Failure
+from poireau.finding import NOTE, OK, PROBLEM, Finding
 from poireau.target import Target
 
 SCHEMA = "poireau.doctor"
 SCHEMA_VERSION = 1
 PRELOAD_FILE = Path("/etc/ld.so.preload")
 PROBE_SECONDS = 20
-OK, NOTE, PROBLEM = "ok", "note", "problem"
-
-
-@dataclass(frozen=True)
-class Finding:
-    level: str  # OK, NOTE or PROBLEM
-    about: str
-    text: str
 
 
 def examine(program: str | None, environment: Mapping[str, str], package: Path = layout.PACKAGE) -> list[Finding]:
@@ -64,7 +57,9 @@ def _library(library: Path, environment: Mapping[str, str]) -> Iterator[Finding]
         return
     build_id = f", build id {image.build_id}" if image.build_id else ""
     yield Finding(OK, "library", f"{library}, {image.bits}-bit{build_id}")
-    yield _probe(library, environment)
+    loading = _probe(library, environment)
+    yield loading
+    yield from guards.examine(loading.text, environment.get("POIREAU_GUARD_MECHANISM"))
     missing = [family for family in layout.FAMILIES if not (library.parent / layout.extension(family)).is_file()]
     if missing:
         text = f"no library for {', '.join(missing)} beside it: calls of their own functions go unseen"
@@ -108,7 +103,8 @@ def _system(environment: Mapping[str, str]) -> Iterator[Finding]:
     entries = re.sub("#.*", "", listed).replace(":", " ").split()
     yield _preloads(str(PRELOAD_FILE), entries, "loaded into everything, behind ours")
     yield _limit("open files", resource.RLIMIT_NOFILE, "")
-    yield _limit("address space", resource.RLIMIT_AS, "; the library takes its part of it, and only what it uses")
+    for about, which in (("address space", resource.RLIMIT_AS), ("data segment", resource.RLIMIT_DATA)):
+        yield _limit(about, which, "; the library's mappings stay under 1/64 of what is free of it")
     yield _seccomp()
 
 

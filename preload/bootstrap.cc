@@ -6,7 +6,7 @@
 
 #include "preload/base/random.h"
 #include "preload/base/sys.h"
-#include "tracked_alloc/tracked_alloc.h"
+#include "tracked_alloc/region.h"
 
 namespace poireau::bootstrap {
 namespace {
@@ -29,9 +29,9 @@ Header* header_of(const void* ptr) noexcept { return static_cast<Header*>(const_
 uintptr_t open() noexcept {
   if (const uintptr_t at = arena.load(std::memory_order_acquire); at != 0) return at;
   for (uint64_t attempt = 0; attempt < 4; ++attempt) {  // an unpredictable place; a stranger may sit there
-    const uint64_t pages = (tracked_alloc::kRegionSize - kArena) / kPage;
+    const uint64_t pages = (tracked_alloc::region::kArenaSize - kArena) / kPage;
     const uint64_t page = multiply_high(pages, scramble(cpu::ticks() + attempt));
-    void* got = sys::map_at(reinterpret_cast<void*>(tracked_alloc::kRegion + page * kPage), kArena);
+    void* got = sys::map_at(reinterpret_cast<void*>(tracked_alloc::region::kArena + page * kPage), kArena);
     if (got == nullptr) continue;
     uintptr_t first = 0;
     if (arena.compare_exchange_strong(first, reinterpret_cast<uintptr_t>(got))) break;

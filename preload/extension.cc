@@ -29,7 +29,10 @@ extern "C" const Extension* poireau_extension() {
       .afterwards = sampled::afterwards,
       .release = sampled::release,
       .measure = sampled::measure,
-      .hand_over = sampled::hand_over,
+      .borrow = sampled::borrow,
+      .repay = sampled::repay,
+      .place = sampled::place,
+      .move_in = sampled::move_in,
   };
   return &extension;
 }

@@ -16,11 +16,14 @@ struct Extension {
   sampled::Verdict (*judge)(const sampled::Request&) noexcept;
   void (*settle)(const sampled::Request&, const sampled::Verdict&, bool granted) noexcept;
   void (*afterwards)(const sampled::Request&) noexcept;
-  bool (*release)(void*) noexcept;
+  bool (*release)(void*, Release, size_t, const void*) noexcept;
   bool (*measure)(const void*, size_t&) noexcept;
-  void* (*hand_over)(void*) noexcept;
+  sampled::Loan (*borrow)(const sampled::Request&, void*) noexcept;
+  void (*repay)(const sampled::Request&, const sampled::Loan&, bool) noexcept;
+  void* (*place)(const sampled::Request&, const sampled::Verdict&) noexcept;
+  void* (*move_in)(const sampled::Request&, const sampled::Verdict&, void*) noexcept;
 };
-constexpr uint64_t kExtensionVersion = 1;
+constexpr uint64_t kExtensionVersion = 2;
 
 }  // namespace poireau
 

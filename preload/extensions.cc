@@ -43,22 +43,36 @@ void afterwards(const Request& request) noexcept {
 void* early(const Request&) noexcept { return nullptr; }
 void* early_resize(const Request&, void*) noexcept { return nullptr; }
 
-bool release(void* ptr) noexcept {
+const Extension* connected() noexcept {
   connect();
-  const Extension* const known = shim.load(std::memory_order_acquire);
-  return known != nullptr && known->release(ptr);
+  return shim.load(std::memory_order_acquire);
+}
+
+bool release(void* ptr, Release with, size_t size, const void* caller) noexcept {
+  const Extension* const known = connected();
+  return known != nullptr && known->release(ptr, with, size, caller);
 }
 
 bool measure(const void* ptr, size_t& size) noexcept {
-  connect();
-  const Extension* const known = shim.load(std::memory_order_acquire);
+  const Extension* const known = connected();
   return known != nullptr && known->measure(ptr, size);
 }
 
-void* hand_over(void* ptr) noexcept {
-  connect();
-  const Extension* const known = shim.load(std::memory_order_acquire);
-  return known == nullptr ? ptr : known->hand_over(ptr);
+Loan borrow(const Request& request, void* ptr) noexcept {
+  const Extension* const known = connected();
+  return known == nullptr ? Loan{Loan::Way::theirs, ptr} : known->borrow(request, ptr);
+}
+
+void repay(const Request& request, const Loan& loan, bool granted) noexcept {
+  shim.load(std::memory_order_relaxed)->repay(request, loan, granted);
+}
+
+void* place(const Request& request, const Verdict& verdict) noexcept {
+  return shim.load(std::memory_order_relaxed)->place(request, verdict);
+}
+
+void* move_in(const Request& request, const Verdict& verdict, void* ptr) noexcept {
+  return shim.load(std::memory_order_relaxed)->move_in(request, verdict, ptr);
 }
 
 }  // namespace sampled

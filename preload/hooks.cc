@@ -40,6 +40,7 @@ void route() noexcept {
 #define ROUTE_store ROUTE_allocate
 #define ROUTE_release(name)
 #define ROUTE_ask(name)
+#define ROUTE_watch(name)
 #define ROUTE_other(name)
 #define LIBC_ROW(shape, library, name, ...) ROUTE_##shape(name)
 #include "preload/rows.h"

@@ -10,15 +10,22 @@
 #include "preload/base/cpu.h"
 #include "preload/base/sys.h"
 #include "preload/base/text.h"
+#include "preload/clock.h"
+#include "preload/depot.h"
+#include "preload/faults.h"
 #include "preload/hooks.h"
 #include "preload/module.h"
 #include "preload/operators.h"
 #include "preload/poireau.h"
 #include "preload/process.h"
 #include "preload/real.h"
+#include "preload/report.h"
 #include "preload/sampled.h"
 #include "preload/sandbox.h"
 #include "preload/stats.h"
+#include "preload/voice.h"
+#include "preload/wraps.h"
+#include "tracked_alloc/homes.h"
 #include "tracked_alloc/tracked_alloc.h"
 
 #ifndef POIREAU_VERSION
@@ -66,26 +73,9 @@ constinit sys::FileInfo standard_error{};
 
 bool in_the_open() noexcept { return sandbox::state() == sandbox::State::open; }
 
-void say(std::string_view text) noexcept {
-  Text line;
-  line << text << "\n";
-  if (in_the_open())
-    sys::write_safely(STDERR_FILENO, line.view());
-  else
-    sys::write(STDERR_FILENO, line.view());
-}
-
-Text line() noexcept {
-  const std::string_view called_as = process::called_as();
-  Text text;
-  text << "poireau: " << (called_as.empty() ? process::program() : called_as);
-  if (in_the_open()) text << "[" << static_cast<uint64_t>(sys::process_id()) << "]";
-  text << ": ";
-  return text;
-}
-
 void introduce(std::string_view sleeping) noexcept {
-  Text text = line();
+  sampled::prepare_homes();
+  Text text = voice::line();
   const std::string_view allocator = base_name(module_of(reinterpret_cast<const void*>(next.malloc)).path);
   text << "version " POIREAU_VERSION ", over " << (allocator.empty() ? "the program's own libc" : allocator) << ", ";
   const uint64_t period = options.sample_period.load(std::memory_order_relaxed);
@@ -99,17 +89,25 @@ void introduce(std::string_view sleeping) noexcept {
     text << "a sample every " << period << " calls";
   else
     (text << "a sample every ").bytes(period) << (period % 1024 == 0 ? "" : " bytes");
+  if (tracked_alloc::begun())
+    text << ", guards by " << std::string_view(tracked_alloc::pages::name_of(tracked_alloc::mechanism()));
   if (!in_the_open()) text << "; in a seccomp sandbox";
-  say(text.view());
+  voice::say(text.view());
 }
 
 void configure() noexcept {
   const bool secure = getauxval(AT_SECURE) != 0;
   sandbox::look();
-  if (!secure && sandbox::state() != sandbox::State::strict) config::load(environ, say);
+  if (!secure && sandbox::state() != sandbox::State::strict) config::load(environ, voice::say);
   process::begin();
+  clock::begin();
   const std::string_view sleeping = reason_to_sleep(secure);
-  if (!sleeping.empty()) sampled::set_dormant();
+  if (!sleeping.empty())
+    sampled::set_dormant();
+  else if (options.guard.load(std::memory_order_relaxed) != kGuardOff)
+    faults::expect_guards();
+  wraps::watch_calls(sleeping.empty() && options.syscall_check.load(std::memory_order_relaxed));
+  if (!linked_in()) sampled::allow_homes();
   hooks::route();
   operators::classify();
   if (log_level() >= LogLevel::info) introduce(sleeping);
@@ -123,25 +121,28 @@ void in_fork_child() noexcept {
   advance(Phase::configuring, Phase::resolved);
   if (process::forked()) sampled::forked();
   sampler.restart(process::next_seed());
+  faults::forked();
 }
 
 [[gnu::constructor]] void load() noexcept {
   start();
+  sampled::allow_homes();
   pthread_atfork(process::about_to_fork, nullptr, in_fork_child);
 }
 
 [[gnu::destructor]] void unload() noexcept {
+  if (!sampled::dormant()) sampled::check_all();
   if (log_level() < LogLevel::debug || sampled::dormant() || !in_the_open()) return;
   sys::FileInfo now;
   if (!sys::file_info(STDERR_FILENO, now) || now.device != standard_error.device || now.inode != standard_error.inode)
     return;
-  Text text = line();
+  Text text = voice::line();
   text << stats.samples.load(std::memory_order_relaxed) << " samples, "
        << stats.sampled_bytes.load(std::memory_order_relaxed) << " bytes in them, "
        << stats.counted_bytes.load(std::memory_order_relaxed) << " bytes counted, "
        << stats.dropped.load(std::memory_order_relaxed) << " dropped, " << stats.early.load(std::memory_order_relaxed)
        << " early";
-  say(text.view());
+  voice::say(text.view());
 }
 
 }  // namespace
@@ -184,20 +185,34 @@ using namespace poireau;
 extern "C" [[gnu::visibility("default")]] const char* poireau_version() { return POIREAU_VERSION; }
 
 extern "C" [[gnu::visibility("default")]] size_t poireau_get_stats(poireau_stats* out, size_t size) {
-  const process::RunId id = process::run_id();
-  const poireau_stats now = {
-      .samples = stats.samples.load(std::memory_order_relaxed),
-      .sampled_bytes = stats.sampled_bytes.load(std::memory_order_relaxed),
-      .counted_bytes = stats.counted_bytes.load(std::memory_order_relaxed),
-      .early = stats.early.load(std::memory_order_relaxed),
-      .dropped = stats.dropped.load(std::memory_order_relaxed),
-      .generation = process::generation(),
-      .deepbinds = stats.deepbinds.load(std::memory_order_relaxed),
-      .namespaces = stats.namespaces.load(std::memory_order_relaxed),
-      .sample_period = sampled::dormant() ? 0 : options.sample_period.load(std::memory_order_relaxed),
-      .run_id = {id.high, id.low},
+  char* const bytes = reinterpret_cast<char*>(out);
+  size_t known = 0;
+  const auto give = [&](size_t offset, const auto& value) {  // what has room
+    known = offset + sizeof value;
+    if (offset < size) __builtin_memcpy(bytes + offset, &value, known <= size ? sizeof value : size - offset);
   };
-  const size_t known = size < sizeof now ? size : sizeof now;
-  __builtin_memcpy(out, &now, known);
-  return known;
+#define GIVE(field, value) give(offsetof(poireau_stats, field), decltype(poireau_stats::field)(value))
+#define GIVE_COUNTER(field) GIVE(field, stats.field.load(std::memory_order_relaxed))
+  GIVE_COUNTER(samples);
+  GIVE_COUNTER(sampled_bytes);
+  GIVE_COUNTER(counted_bytes);
+  GIVE_COUNTER(early);
+  GIVE_COUNTER(dropped);
+  GIVE(generation, process::generation());
+  GIVE_COUNTER(deepbinds);
+  GIVE_COUNTER(namespaces);
+  GIVE(sample_period, sampled::dormant() ? 0 : options.sample_period.load(std::memory_order_relaxed));
+  const process::RunId id = process::run_id();
+  give(offsetof(poireau_stats, run_id), id);
+  const tracked_alloc::Census census = tracked_alloc::census();
+  GIVE(live, census.live);
+  GIVE(live_bytes, census.live_bytes);
+  GIVE(guarded, census.guarded);
+  GIVE(placed, census.placed);
+  GIVE(errors, report::errors());
+  GIVE(stackless, depot::refused());
+  give(offsetof(poireau_stats, unplaced), stats.unplaced);
+#undef GIVE_COUNTER
+#undef GIVE
+  return known < size ? known : size;
 }

@@ -16,7 +16,11 @@ namespace {
 
 /// A library bound deeply frees with libc's free what others got from ours (the same breaks every preloaded allocator).
 int without_deepbind(int mode) noexcept {
-  if ((mode & RTLD_DEEPBIND) == 0 || options.deepbind.load(std::memory_order_relaxed) == Deepbind::keep) return mode;
+  if ((mode & RTLD_DEEPBIND) == 0) return mode;
+  if (options.deepbind.load(std::memory_order_relaxed) == Deepbind::keep) {
+    sampled::close_homes();
+    return mode;
+  }
   stats.deepbinds.fetch_add(1, std::memory_order_relaxed);
   return mode & ~RTLD_DEEPBIND;
 }
@@ -32,5 +36,6 @@ HOOK_EXPORT void* dlmopen(long link_namespace, const char* path, int mode) {
   lifecycle::be_resolved();
   if (link_namespace == LM_ID_BASE) return real.dlmopen(link_namespace, path, without_deepbind(mode));
   stats.namespaces.fetch_add(1, std::memory_order_relaxed);
+  sampled::close_homes();
   return real.dlmopen(link_namespace, path, mode);
 }

@@ -99,14 +99,17 @@ bool runtime_is_next() noexcept {
 
 void complete() noexcept {
 #define START_allocate(name) real.name = next.name == nullptr ? plain_##name : through_##name;
-#define START_release(name) real.name = next.name == nullptr ? as<decltype(real.name)>(real.free) : next.name;
+#define START_release(name) real.name = next.name == nullptr ? as<decltype(real.name)>(free) : next.name;
 #define CXX_ROW(shape, library, name, ...) START_##shape(name)
 #include "preload/rows.h"
 }
 
 void classify() noexcept {
+  if (next._Znwm == nullptr) sampled::set_operators(sampled::Operators::ours);
   if (next._Znwm == nullptr || !all_reached()) return;
-  const bool over_runtime = runtime_is_next();
+  const bool over_runtime = runtime_is_next(), over_allocator = map_of(next._Znwm) == map_of(next.malloc);
+  if (over_runtime || over_allocator)
+    sampled::set_operators(over_runtime ? sampled::Operators::ours : sampled::Operators::allocators);
 #define CLASSIFY_allocate(name)                                              \
   if (next.name != nullptr && over_runtime)                                  \
     real.name = plain_##name;                                                \

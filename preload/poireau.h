@@ -9,6 +9,19 @@
 extern "C" {
 #endif
 
+/* Why a sample got no home: a sandbox, the program's limits, no memory, a size, alignment or function that
+ * can't have one, or others that would free it behind our back (dlmopen). */
+enum {
+  POIREAU_DROP_SANDBOX,
+  POIREAU_DROP_LIMIT,
+  POIREAU_DROP_MEMORY,
+  POIREAU_DROP_KIND,
+  POIREAU_DROP_OTHERS,
+  POIREAU_DROPS
+};
+/* Sizes from 2^(n-1) up to below 2^n bytes; class 0 is size 0. */
+enum { POIREAU_SIZE_CLASSES = 48 };
+
 struct poireau_stats {
   uint64_t samples;       /* requests picked, and granted */
   uint64_t sampled_bytes; /* what those asked for */
@@ -20,6 +33,13 @@ struct poireau_stats {
   uint64_t namespaces;    /* dlmopen into a namespace of its own */
   uint64_t sample_period; /* in force now; 0: off */
   uint64_t run_id[2];     /* 128 random bits of this process */
+  uint64_t live;          /* sampled blocks that have homes now */
+  uint64_t live_bytes;
+  uint64_t guarded;                                       /* of those, with guard pages */
+  uint64_t placed;                                        /* sampled blocks that ever had homes */
+  uint64_t errors;                                        /* memory errors found */
+  uint64_t stackless;                                     /* stacks that the table of stacks had no room for */
+  uint64_t unplaced[POIREAU_DROPS][POIREAU_SIZE_CLASSES]; /* samples without a home, by cause and size */
 };
 
 /* Fills the first `size` bytes of `out`; returns how many it knows. Takes no lock and no memory. */

@@ -40,6 +40,8 @@ void resolve() noexcept {
   for (const char* name : kNames) *function++ = symbols::find(name, after_us);
 }
 
+bool linked_in() noexcept { return false; }
+
 void* first_of(const char* name) noexcept { return symbols::find(name, symbols::program(ourselves())); }
 
 bool reached(const char* name) noexcept { return module_of(first_of(name)).map == ourselves(); }

@@ -1,6 +1,16 @@
 #pragma once
+#include <signal.h>
+#include <sys/types.h>
+
 #include <cstddef>
 #include <string_view>
+
+struct iovec;
+struct mmsghdr;
+struct msghdr;
+struct sockaddr;
+struct timespec;
+using socklen_t = unsigned;
 
 namespace poireau {
 
@@ -21,6 +31,9 @@ struct Functions {
 
 /// Fills `next`. Takes no lock and no memory: it may be called from the loader's own first malloc.
 void resolve() noexcept;
+
+/// Whether we are part of a static program: then libc is not all there yet when it first calls us.
+[[nodiscard]] bool linked_in() noexcept;
 
 /// Who gets the program's calls by this name; nullptr if nobody does.
 [[nodiscard]] void* first_of(const char* name) noexcept;

@@ -18,6 +18,10 @@ void resolve() noexcept {
 #include "preload/rows.h"
 }
 
+bool linked_in() noexcept { return true; }
+
+void* first_of(const char*) noexcept { return nullptr; }
+
 std::string_view malloc_of_another() noexcept { return {}; }
 
 // Here operator new is left to the C++ runtime; what it asks malloc for is counted there.

@@ -49,7 +49,8 @@ Argument example(const Given& given) noexcept {
 template <typename... Arguments>
 uint64_t counted_by(void* (*function)(Arguments...), Heap heap = nullptr) noexcept {
   const bool resizes = std::disjunction_v<std::is_same<Arguments, void*>...>;
-  const Given given{resizes ? malloc(kExample) : nullptr, heap};
+  Given given{nullptr, heap};
+  if (resizes) counted_during([&] { given.block = malloc(kExample); });  // the allocator's own, no sample
   return counted_during([&] { free(function(example<Arguments>(given)...)); });
 }
 inline uint64_t counted_by(int (*function)(void**, size_t, size_t), Heap = nullptr) noexcept {

@@ -32,6 +32,12 @@ struct Verdict {
 /// The real allocator's answer to a request judged `real`.
 [[gnu::cold, gnu::noinline]] void settle(const Request& request, const Verdict& verdict, bool granted) noexcept;
 
+/// A home of its own for a request that was picked, settled then; nullptr: there is none, ask the real allocator.
+[[gnu::cold, gnu::noinline, nodiscard]] void* place(const Request& request, const Verdict& verdict) noexcept;
+/// The same for a request to resize `ptr`, a block of the real allocator or nullptr: its content moves in.
+[[gnu::cold, gnu::noinline, nodiscard]] void* move_in(const Request& request, const Verdict& verdict,
+                                                      void* ptr) noexcept;
+
 /// A request that was granted and that nobody has counted.
 [[gnu::cold, gnu::noinline]] void afterwards(const Request& request) noexcept;
 
@@ -41,13 +47,41 @@ struct Verdict {
 [[gnu::cold, gnu::noinline]] void* early(const Request& request) noexcept;
 [[gnu::cold, gnu::noinline]] void* early_resize(const Request& request, void* ptr) noexcept;
 
-/// For a `ptr` in our region, or any while the process is not ready.
-/// Frees it if it is ours; false: pass it on to the real allocator.
-[[gnu::cold, gnu::noinline, nodiscard]] bool release(void* ptr) noexcept;
+// For a `ptr` in our region, or any while the process is not ready:
+
+/// Frees it if it is ours; false: pass it on to the real allocator. `size`: what the caller believes it to have, or
+/// kNoSize.
+[[gnu::cold, gnu::noinline, nodiscard]] bool release(void* ptr, Release with, size_t size, const void* caller) noexcept;
 /// True if it is ours; then `size` is what may be used of it.
 [[gnu::cold, gnu::noinline, nodiscard]] bool measure(const void* ptr, size_t& size) noexcept;
-/// Makes it the real allocator's if it is ours, content and size kept; nullptr: no memory, `ptr` stands.
-[[gnu::cold, gnu::noinline, nodiscard]] void* hand_over(void* ptr) noexcept;
+
+/// A block that is to be resized. `done`: `ptr` is the result. `theirs`: it isn't ours, resize it as any other. `lent`:
+/// `ptr` is a block of the real allocator with the same content; resize that, then `repay`.
+struct Loan {
+  enum class Way : uint8_t { done, theirs, lent } way;
+  void* ptr;
+  void* origin = nullptr;  // the block itself
+  uint64_t home = 0;       // its number, where it has one
+  Verdict verdict{};
+};
+[[gnu::cold, gnu::noinline, nodiscard]] Loan borrow(const Request& request, void* ptr) noexcept;
+/// The loan was resized, or (`granted` false) stands: then so does the block.
+[[gnu::cold, gnu::noinline]] void repay(const Request& request, const Loan& loan, bool granted) noexcept;
+
+/// From here on samples may get homes. They are made ready for the first one, as the options want them, or by
+/// `prepare_homes`, for who can't wait.
+void allow_homes() noexcept;
+void prepare_homes() noexcept;
+/// No more homes: somebody may free behind our back what he got from the program.
+void close_homes() noexcept;
+
+/// Who operator new and delete belong to: somebody who asks malloc and free and perhaps has more in his blocks than he
+/// gives out; the allocator beneath, who may go either way; or us, and every block has its true kind.
+enum class Operators : uint8_t { theirs, allocators, ours };
+void set_operators(Operators whose) noexcept;
+
+/// At the end of the process: looks at the surroundings of all blocks that are still there.
+void check_all() noexcept;
 
 /// Whether the process is ready. Set once, by lifecycle.cc.
 void set_ready() noexcept;

@@ -41,11 +41,13 @@ class Sampler {
   /// Takes back one that the hot path counted, for nothing.
   void refund(uint64_t size) noexcept { account_ -= weight(size); }
 
-  /// The bytes counted since the last call of this: since the last sample.
+  /// The bytes counted since the last sample.
+  [[nodiscard]] uint64_t since() const noexcept { return account_ - gap_; }
+  /// Here is one.
   uint64_t take_since() noexcept {
-    const uint64_t since = account_ - gap_;
-    account_ -= since;
-    return since;
+    const uint64_t counted = since();
+    account_ -= counted;
+    return counted;
   }
 
   /// Forgets all that was drawn and counted: the thread is another one now (a fork child's).

@@ -31,7 +31,7 @@ void look() noexcept {
   }
   sys::close(file);
   if (mode == '1') enter(State::strict);
-  if (mode == '2') enter(State::filtered);
+  if (mode == '2') enter(State::inherited);
 }
 
 State enter(State next) noexcept { return current.exchange(next, std::memory_order_relaxed); }

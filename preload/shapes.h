@@ -56,69 +56,82 @@ Result answer_of(size_t size) noexcept {
 //
 // real.name == through_name: what is asked for comes by us again under another name, in some sizes at least, and is
 // counted there; where it isn't, it is counted after the fact.
-#define HOOK_TWIN(name, result, parameters, arguments, bytes, alignment, on_early, granted)    \
-  HOOK_EXPORT result name parameters;                                                          \
-  HOOK_COLD result through_##name parameters;                                                  \
-  HOOK_COLD result sampled_##name parameters {                                                 \
-    uncharge(bytes);                                                                           \
-    const sampled::Request request{Kind::name, bytes, alignment, __builtin_return_address(0)}; \
-    if (real.name == through_##name) {                                                         \
-      const Sampler::Mark before = mark();                                                     \
-      result const got = next.name arguments;                                                  \
-      if (granted && mark() == before) sampled::afterwards(request);                           \
-      return got;                                                                              \
-    }                                                                                          \
-    const sampled::Verdict verdict = sampled::judge(request);                                  \
-    if (verdict.way == sampled::Way::again) return name arguments;                             \
-    if (verdict.way == sampled::Way::early) return on_early;                                   \
-    result const got = real.name arguments;                                                    \
-    if (verdict.way == sampled::Way::real) sampled::settle(request, verdict, granted);         \
-    return got;                                                                                \
-  }                                                                                            \
+#define HOOK_TWIN(name, result, parameters, arguments, bytes, alignment, on_early, at_home, in_home, granted) \
+  HOOK_EXPORT result name parameters;                                                                         \
+  HOOK_COLD result through_##name parameters;                                                                 \
+  HOOK_COLD result sampled_##name parameters {                                                                \
+    uncharge(bytes);                                                                                          \
+    const sampled::Request request{Kind::name, bytes, alignment, __builtin_return_address(0)};                \
+    if (real.name == through_##name) {                                                                        \
+      const Sampler::Mark before = mark();                                                                    \
+      result const got = next.name arguments;                                                                 \
+      if (granted && mark() == before) sampled::afterwards(request);                                          \
+      return got;                                                                                             \
+    }                                                                                                         \
+    const sampled::Verdict verdict = sampled::judge(request);                                                 \
+    if (verdict.way == sampled::Way::again) return name arguments;                                            \
+    if (verdict.way == sampled::Way::early) return on_early;                                                  \
+    if (verdict.period != 0)                                                                                  \
+      if (void* const home = at_home; home != nullptr) return in_home;                                        \
+    result const got = real.name arguments;                                                                   \
+    if (verdict.way == sampled::Way::real) sampled::settle(request, verdict, granted);                        \
+    return got;                                                                                               \
+  }                                                                                                           \
   HOOK_COLD result through_##name parameters { return sampled_##name arguments; }
-
 #define SHAPE_allocate(name, result, parameters, arguments, bytes, alignment)                                    \
   HOOK_TWIN(name, result, parameters, arguments, bytes, alignment, static_cast<result>(sampled::early(request)), \
-            got != nullptr)                                                                                      \
+            sampled::place(request, verdict), static_cast<result>(home), got != nullptr)                         \
   HOOK_EXPORT result name parameters {                                                                           \
     if (charge(bytes)) [[unlikely]]                                                                              \
       return sampled_##name arguments;                                                                           \
     return real.name arguments;                                                                                  \
   }
 
-#define SHAPE_resize(name, result, parameters, arguments, bytes, alignment)           \
-  HOOK_TWIN(name, result, parameters, arguments, bytes, alignment,                    \
-            static_cast<result>(sampled::early_resize(request, ptr)), got != nullptr) \
-  HOOK_COLD result owned_##name parameters {                                          \
-    if (ptr != nullptr && (ptr = sampled::hand_over(ptr)) == nullptr) return nullptr; \
-    if (charge(bytes)) return sampled_##name arguments;                               \
-    return real.name arguments;                                                       \
-  }                                                                                   \
-  HOOK_EXPORT result name parameters {                                                \
-    if (tracked_alloc::owns(ptr)) [[unlikely]]                                        \
-      return owned_##name arguments;                                                  \
-    if (charge(bytes)) [[unlikely]]                                                   \
-      return sampled_##name arguments;                                                \
-    return real.name arguments;                                                       \
+// A block of ours is resized where it is, or moves to another home, or is lent to the real allocator as a block of its
+// own.
+#define SHAPE_resize(name, result, parameters, arguments, bytes, alignment)                                          \
+  HOOK_TWIN(name, result, parameters, arguments, bytes, alignment,                                                   \
+            static_cast<result>(sampled::early_resize(request, ptr)), sampled::move_in(request, verdict, ptr), home, \
+            got != nullptr)                                                                                          \
+  HOOK_COLD result owned_##name parameters {                                                                         \
+    const sampled::Request request{Kind::name, bytes, alignment, __builtin_return_address(0)};                       \
+    sampled::Loan loan = sampled::borrow(request, ptr);                                                              \
+    if (loan.way == sampled::Loan::Way::done) return loan.ptr;                                                       \
+    if (loan.way == sampled::Loan::Way::theirs) {                                                                    \
+      if (charge(bytes)) return sampled_##name arguments;                                                            \
+      return real.name arguments;                                                                                    \
+    }                                                                                                                \
+    ptr = loan.ptr;                                                                                                  \
+    result const got = real.name arguments;                                                                          \
+    sampled::repay(request, loan, got != nullptr);                                                                   \
+    return got;                                                                                                      \
+  }                                                                                                                  \
+  HOOK_EXPORT result name parameters {                                                                               \
+    if (tracked_alloc::owns(ptr)) [[unlikely]]                                                                       \
+      return owned_##name arguments;                                                                                 \
+    if (charge(bytes)) [[unlikely]]                                                                                  \
+      return sampled_##name arguments;                                                                               \
+    return real.name arguments;                                                                                      \
   }
 
-#define SHAPE_store(name, result, parameters, arguments, bytes, alignment)      \
-  HOOK_TWIN(name, result, parameters, arguments, bytes, alignment,              \
-            (*out = sampled::early(request)) == nullptr ? ENOMEM : 0, got == 0) \
-  HOOK_EXPORT result name parameters {                                          \
-    if (charge(bytes)) [[unlikely]]                                             \
-      return sampled_##name arguments;                                          \
-    return real.name arguments;                                                 \
+#define SHAPE_store(name, result, parameters, arguments, bytes, alignment)                                             \
+  HOOK_TWIN(                                                                                                           \
+      name, result, parameters, arguments, bytes, alignment, (*out = sampled::early(request)) == nullptr ? ENOMEM : 0, \
+      request.alignment % sizeof(void*) == 0 ? sampled::place(request, verdict) : nullptr, (*out = home, 0), got == 0) \
+  HOOK_EXPORT result name parameters {                                                                                 \
+    if (charge(bytes)) [[unlikely]]                                                                                    \
+      return sampled_##name arguments;                                                                                 \
+    return real.name arguments;                                                                                        \
   }
 
-#define SHAPE_release(name, result, parameters, arguments, bytes, alignment) \
-  HOOK_COLD result owned_##name parameters {                                 \
-    if (!sampled::release(ptr)) real.name arguments;                         \
-  }                                                                          \
-  HOOK_EXPORT result name parameters {                                       \
-    if (tracked_alloc::owns(ptr)) [[unlikely]]                               \
-      return owned_##name arguments;                                         \
-    return real.name arguments;                                              \
+#define SHAPE_release(name, result, parameters, arguments, bytes, alignment)                            \
+  HOOK_COLD result owned_##name parameters {                                                            \
+    if (!sampled::release(ptr, Release::name, bytes, __builtin_return_address(0))) real.name arguments; \
+  }                                                                                                     \
+  HOOK_EXPORT result name parameters {                                                                  \
+    if (tracked_alloc::owns(ptr)) [[unlikely]]                                                          \
+      return owned_##name arguments;                                                                    \
+    return real.name arguments;                                                                         \
   }
 
 #define SHAPE_ask(name, result, parameters, arguments, bytes, alignment) \
@@ -137,4 +150,5 @@ Result answer_of(size_t size) noexcept {
 #define SHAPE_answer(name, result, parameters, arguments, bytes, alignment) \
   HOOK_EXPORT result name parameters { return bytes; }
 
+#define SHAPE_watch(...)
 #define SHAPE_other(...)

@@ -5,6 +5,7 @@
 #include "preload/real.h"
 #include "preload/sampled.h"
 #include "preload/sandbox.h"
+#include "tracked_alloc/homes.h"
 
 // Functions of libc that change what the kernel lets us do. libc declares both with an ellipsis; callers put the
 // arguments where they would put longs, and those they don't give are whatever was there.
@@ -22,9 +23,15 @@ bool enters(unsigned long operation, sandbox::State& out) noexcept {
 /// Makes a call that may enter a sandbox. Before it, since other threads may enter with this one.
 template <typename Call>
 auto entering(sandbox::State next, Call&& call) noexcept {
+  using tracked_alloc::pages::Seal;
+  sampled::prepare_homes();
+  const Seal sealed = tracked_alloc::seal(next == sandbox::State::strict ? Seal::strict : Seal::filtered);
   const sandbox::State before = sandbox::enter(next);
   const auto result = call();
-  if (result < 0) sandbox::leave(before);  // above 0: a listener's descriptor, or a thread that could not follow
+  if (result < 0) {  // above 0: a listener's descriptor, or a thread that could not follow
+    sandbox::leave(before);
+    tracked_alloc::seal(sealed);
+  }
   return result;
 }
 

@@ -20,29 +20,33 @@ CXX: Layers = {
     "base": ("preload/base/*", ""),
     "config": ("config/*", "base"),
     "tracked_alloc": ("tracked_alloc/*", "base"),
-    "tables": ("preload/hooks.def preload/event.def preload/rows.h preload/kinds.h preload/poireau.h", ""),
+    "tables": ("preload/hooks.def preload/event.def preload/rows.h preload/kinds.* preload/poireau.h", ""),
     "facts": (
-        "preload/process.* preload/module.* preload/symbols.* preload/sandbox.* preload/stats.* preload/exponential.h",
-        "base config",
+        "preload/process.* preload/module.* preload/symbols.* preload/sandbox.* preload/stats.* preload/exponential.h "
+        "preload/thread.* preload/clock.* preload/voice.*",
+        "base config tables",
     ),
     "callers": ("preload/callers.*", "base config facts"),
     "sampler": ("preload/sampler.*", "base config facts callers"),
     "bootstrap": ("preload/bootstrap.*", "base config tracked_alloc"),
     "real": ("preload/real.*", "base config tables facts bootstrap"),
-    "stack": ("preload/stack*", "base config facts"),
+    "stack": ("preload/stack* preload/depot.*", "base config facts tracked_alloc"),
+    "report": ("preload/report.*", "base config tables facts stack tracked_alloc"),
+    "faults": ("preload/faults.*", "base config tables facts real stack report tracked_alloc"),
     "events": ("preload/event.h preload/event.cc preload/sink* preload/lttng/*", "base config tables facts"),
     "sampled": (
         "preload/sampled.*",
-        "base config tables facts callers sampler bootstrap real stack events tracked_alloc",
+        "base config tables facts callers sampler bootstrap real stack events report faults tracked_alloc",
     ),
     "hooks": (
-        "preload/hooks.h preload/hooks.cc preload/operators.* preload/wraps.* preload/loads.* "
+        "preload/hooks.h preload/hooks.cc preload/operators.* preload/wraps* preload/loads.* "
         "preload/extension.* preload/extensions.* preload/shapes.h preload/reentry.h preload/real_direct.*",
-        "base config tables facts sampler real sampled tracked_alloc",
+        "base config tables facts sampler real stack report faults sampled tracked_alloc",
     ),
     "above": (
-        "preload/lifecycle.* preload/control.* preload/faults.*",
-        "base config tables facts callers sampler bootstrap real stack events sampled hooks tracked_alloc",
+        "preload/lifecycle.* preload/control.*",
+        "base config tables facts callers sampler bootstrap real stack events report faults sampled hooks "
+        "tracked_alloc",
     ),
 }
 
@@ -57,7 +61,7 @@ PYTHON: Layers = {
     "elf": ("poireau/elf.py poireau/loader.py", "errors"),
     "ours": ("poireau/layout.py poireau/options.py", "errors"),
     "target": ("poireau/target.py", "errors elf ours"),
-    "running": ("poireau/launch.py poireau/doctor.py", "errors elf ours target"),
+    "running": ("poireau/launch.py poireau/doctor.py poireau/guards.py poireau/finding.py", "errors elf ours target"),
     "front": (
         "poireau/cli.py poireau/shell.py poireau/__main__.py",
         "errors events reader model analysis report control elf ours target running",

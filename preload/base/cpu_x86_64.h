@@ -67,6 +67,16 @@ inline void copy(void* to, const void* from, size_t size) noexcept {
   asm volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(size) : : "memory");
 }
 
+/// Two words that are read and replaced as one.
+__extension__ using TwoWords = unsigned __int128;
+/// Makes `words` `wanted` if they are `expected`; returns what they were.
+[[gnu::target("cx16")]] inline TwoWords exchange_if(TwoWords& words, TwoWords expected, TwoWords wanted) noexcept {
+  return __sync_val_compare_and_swap(&words, expected, wanted);
+}
+
+/// Says that we wait for another thread.
+inline void pause() noexcept { __builtin_ia32_pause(); }
+
 /// A clock that needs no kernel, for telling things apart (not for telling time).
 inline uint64_t ticks() noexcept { return __builtin_ia32_rdtsc(); }
 

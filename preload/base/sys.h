@@ -9,12 +9,32 @@
 namespace poireau::sys {
 
 /// Private anonymous memory, readable and writable, exactly at `at`; nullptr if any of it is taken.
-[[nodiscard]] void* map_at(void* at, size_t size) noexcept;
+/// `backing`: whether the kernel is to refuse what it could never back, as it does when malloc asks.
+enum class Backing { none, expected };
+[[nodiscard]] void* map_at(void* at, size_t size, Backing backing = Backing::none) noexcept;
 /// Private anonymous memory, readable and writable; nullptr if there is none.
 [[nodiscard]] void* map(size_t size) noexcept;
 bool unmap(void* at, size_t size) noexcept;
+/// Puts these pages where others are (or are not), at once.
+[[nodiscard]] bool move(void* from, size_t size, void* to) noexcept;
 /// A fork child will find these pages zeroed. False before Linux 4.14.
 [[nodiscard]] bool wipe_on_fork(void* at, size_t size) noexcept;
+
+/// The same, but every access faults.
+[[nodiscard]] void* map_closed_at(void* at, size_t size, Backing backing = Backing::none) noexcept;
+[[nodiscard]] void* map_closed(size_t size) noexcept;
+/// These return the error's number; 0: done.
+enum class Advice { forget, never_huge, never_dump, guard, unguard };  // forget: the pages stay, and read as zero
+[[nodiscard]] int protect(void* at, size_t size, bool accessible) noexcept;
+[[nodiscard]] int advise(void* at, size_t size, Advice advice) noexcept;
+[[nodiscard]] int unlock(void* at, size_t size) noexcept;
+
+/// A descriptor >= 0 of userfaultfd(2), or -errno. Whoever touches a page that is missing from ranges it watches gets
+/// a SIGBUS, and the kernel an EFAULT. What is asked of it happens to the memory of the process that opened it.
+[[nodiscard]] int userfaultfd() noexcept;
+/// These return the error's number; 0: done. `supply` copies a page to where one is missing.
+[[nodiscard]] int watch(int descriptor, void* at, size_t size) noexcept;
+[[nodiscard]] int supply(int descriptor, void* page, const void* content) noexcept;
 
 struct FileInfo {
   bool regular, world_writable;
@@ -28,16 +48,38 @@ struct FileInfo {
 [[nodiscard]] bool file_info(int descriptor, FileInfo& out) noexcept;
 /// Bytes read, 0 at the end, -errno on failure.
 [[nodiscard]] int64_t read(int descriptor, std::span<char> out) noexcept;
+/// Another number for the same, at least `lowest`, closed by exec; or -errno.
+[[nodiscard]] int duplicate(int descriptor, int lowest) noexcept;
 void close(int descriptor) noexcept;
 /// Writes all of `text`, or gives up silently.
 void write(int descriptor, std::string_view text) noexcept;
 /// The same, but a reader that is gone kills nobody, and one that is slow holds nobody up.
 void write_safely(int descriptor, std::string_view text) noexcept;
+/// Whether what a failed read was about to return can be read again: of files, pipes and byte streams, not of messages,
+/// events and terminals.
+[[nodiscard]] bool reads_again(int descriptor) noexcept;
 /// The link's target, a view into `out`; empty on failure.
 [[nodiscard]] std::string_view read_link(const char* path, std::span<char> out) noexcept;
 
 [[nodiscard]] bool random(std::span<std::byte> out) noexcept;
 [[nodiscard]] int process_id() noexcept;
+/// What this process may have of it in bytes, UINT64_MAX: any number.
+enum class Limit { address_space, data };
+[[nodiscard]] bool limit_of(Limit limit, uint64_t& out) noexcept;
+[[nodiscard]] int thread_id() noexcept;
+/// The calling thread's, a view into `out`; empty on failure.
+[[nodiscard]] std::string_view thread_name(std::span<char, 16> out) noexcept;
+/// Whether the eight bytes at `at` may be read.
+[[nodiscard]] bool readable(const void* at) noexcept;
+
+// The calling thread's signal mask: signal n is bit n - 1.
+constexpr uint64_t signal_bit(int number) noexcept { return uint64_t{1} << (number - 1); }
+bool unblock_signals(uint64_t signals) noexcept;
+/// Blocks every signal that can be; `before` is what was blocked. False: nothing has changed.
+[[nodiscard]] bool block_every_signal(uint64_t& before) noexcept;
+void set_blocked_signals(uint64_t signals) noexcept;
+/// Sends the calling thread a signal that it got, as it came: `info` is its siginfo_t.
+[[nodiscard]] bool send_again(int number, const void* info) noexcept;
 
 /// The error's name in words ("No such file or directory"), without the locale.
 std::string_view error_text(int error) noexcept;

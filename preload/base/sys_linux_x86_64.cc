@@ -1,13 +1,20 @@
 #include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstring>
 
 #include "preload/base/fault.h"
 #include "preload/base/sys.h"
@@ -31,30 +38,90 @@ long call(long number, long a = 0, long b = 0, long c = 0, long d = 0, long e = 
 }
 
 long number(const void* pointer) noexcept { return reinterpret_cast<long>(pointer); }
+int error_of(long result) noexcept { return result < 0 ? static_cast<int>(-result) : 0; }
 
-void* map_pages(void* at, size_t size, int flags) noexcept {
-  const long got = call(SYS_mmap, number(at), static_cast<long>(size), PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | flags, -1, 0);
+constexpr int kAccessible = PROT_READ | PROT_WRITE;
+
+void* map_pages(void* at, size_t size, int protection, int flags) noexcept {
+  const long got =
+      call(SYS_mmap, number(at), static_cast<long>(size), protection, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
   return got < 0 ? nullptr : reinterpret_cast<void*>(got);
 }
 
-}  // namespace
-
-void* map_at(void* at, size_t size) noexcept {
+void* map_exactly(void* at, size_t size, int protection, Backing backing) noexcept {
   // Before Linux 4.17 the kernel ignores MAP_FIXED_NOREPLACE and takes `at` as a hint, so look at where we landed
   // rather than at the kernel's version.
-  void* got = map_pages(at, size, MAP_FIXED_NOREPLACE);
+  void* got = map_pages(at, size, protection, MAP_FIXED_NOREPLACE | (backing == Backing::none ? MAP_NORESERVE : 0));
   if (got == nullptr || got == at) return got;
   unmap(got, size);
   return nullptr;
 }
 
-void* map(size_t size) noexcept { return map_pages(nullptr, size, 0); }
+int advice_number(Advice advice) noexcept {
+  switch (advice) {
+    case Advice::forget:
+      return MADV_DONTNEED;
+    case Advice::never_huge:
+      return MADV_NOHUGEPAGE;
+    case Advice::never_dump:
+      return MADV_DONTDUMP;
+    case Advice::guard:
+      return 102;  // MADV_GUARD_INSTALL, newer than many a header
+    case Advice::unguard:
+      return 103;  // MADV_GUARD_REMOVE
+  }
+  return -1;
+}
+
+}  // namespace
+
+void* map_at(void* at, size_t size, Backing backing) noexcept { return map_exactly(at, size, kAccessible, backing); }
+void* map_closed_at(void* at, size_t size, Backing backing) noexcept {
+  return map_exactly(at, size, PROT_NONE, backing);
+}
+void* map(size_t size) noexcept { return map_pages(nullptr, size, kAccessible, MAP_NORESERVE); }
+void* map_closed(size_t size) noexcept { return map_pages(nullptr, size, PROT_NONE, MAP_NORESERVE); }
+
+bool move(void* from, size_t size, void* to) noexcept {
+  const long length = static_cast<long>(size);
+  return call(SYS_mremap, number(from), length, length, MREMAP_MAYMOVE | MREMAP_FIXED, number(to)) >= 0;
+}
 
 bool unmap(void* at, size_t size) noexcept { return call(SYS_munmap, number(at), static_cast<long>(size)) == 0; }
 
 bool wipe_on_fork(void* at, size_t size) noexcept {
   return call(SYS_madvise, number(at), static_cast<long>(size), MADV_WIPEONFORK) == 0;
+}
+
+int protect(void* at, size_t size, bool accessible) noexcept {
+  return error_of(call(SYS_mprotect, number(at), static_cast<long>(size), accessible ? kAccessible : PROT_NONE));
+}
+
+int advise(void* at, size_t size, Advice advice) noexcept {
+  return error_of(call(SYS_madvise, number(at), static_cast<long>(size), advice_number(advice)));
+}
+
+int unlock(void* at, size_t size) noexcept { return error_of(call(SYS_munlock, number(at), static_cast<long>(size))); }
+
+int userfaultfd() noexcept {
+  const int got = static_cast<int>(call(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY));
+  if (got < 0) return got;
+  uffdio_api wanted{UFFD_API, UFFD_FEATURE_SIGBUS, 0};
+  const long error = call(SYS_ioctl, got, UFFDIO_API, number(&wanted));
+  if (error == 0) return got;
+  close(got);
+  return static_cast<int>(error);
+}
+
+int watch(int descriptor, void* at, size_t size) noexcept {
+  uffdio_register wanted{{reinterpret_cast<uintptr_t>(at), size}, UFFDIO_REGISTER_MODE_MISSING, 0};
+  return error_of(call(SYS_ioctl, descriptor, UFFDIO_REGISTER, number(&wanted)));
+}
+
+int supply(int descriptor, void* page, const void* content) noexcept {
+  constexpr uint64_t kPage = 4096;
+  uffdio_copy wanted{reinterpret_cast<uintptr_t>(page), reinterpret_cast<uintptr_t>(content), kPage, 0, 0};
+  return error_of(call(SYS_ioctl, descriptor, UFFDIO_COPY, number(&wanted)));
 }
 
 int open_to_read(const char* path) noexcept {
@@ -74,6 +141,10 @@ bool file_info(int descriptor, FileInfo& out) noexcept {
 
 int64_t read(int descriptor, std::span<char> out) noexcept {
   return call(SYS_read, descriptor, number(out.data()), static_cast<long>(out.size()));
+}
+
+int duplicate(int descriptor, int lowest) noexcept {
+  return static_cast<int>(call(SYS_fcntl, descriptor, F_DUPFD_CLOEXEC, lowest));
 }
 
 void close(int descriptor) noexcept { call(SYS_close, descriptor); }
@@ -100,6 +171,21 @@ void write_safely(int descriptor, std::string_view text) noexcept {
   call(SYS_rt_sigprocmask, SIG_SETMASK, number(&before), 0, sizeof before);
 }
 
+bool reads_again(int descriptor) noexcept {
+  struct stat got;
+  if (call(SYS_newfstatat, descriptor, number(""), number(&got), AT_EMPTY_PATH) != 0) return false;
+  if (S_ISREG(got.st_mode) || S_ISBLK(got.st_mode) || S_ISFIFO(got.st_mode)) return true;
+  if (!S_ISSOCK(got.st_mode)) return false;
+  const auto option = [&](int name) {
+    int value = -1;
+    socklen_t size = sizeof value;
+    return call(SYS_getsockopt, descriptor, SOL_SOCKET, name, number(&value), number(&size)) == 0 ? value : -1;
+  };
+  // Of byte streams, SCTP's drop what they could not deliver.
+  const int protocol = option(SO_PROTOCOL);
+  return option(SO_TYPE) == SOCK_STREAM && (protocol == 0 || protocol == IPPROTO_TCP);
+}
+
 std::string_view read_link(const char* path, std::span<char> out) noexcept {
   const long length = call(SYS_readlinkat, AT_FDCWD, number(path), number(out.data()), static_cast<long>(out.size()));
   return length <= 0 ? std::string_view() : std::string_view(out.data(), static_cast<size_t>(length));
@@ -115,6 +201,42 @@ bool random(std::span<std::byte> out) noexcept {
 }
 
 int process_id() noexcept { return static_cast<int>(call(SYS_getpid)); }
+int thread_id() noexcept { return static_cast<int>(call(SYS_gettid)); }
+
+bool limit_of(Limit limit, uint64_t& out) noexcept {
+  rlimit64 got;
+  const int resource = limit == Limit::data ? RLIMIT_DATA : RLIMIT_AS;
+  if (call(SYS_prlimit64, 0, resource, 0, number(&got)) != 0) return false;
+  out = got.rlim_cur == RLIM64_INFINITY ? UINT64_MAX : got.rlim_cur;
+  return true;
+}
+
+std::string_view thread_name(std::span<char, 16> out) noexcept {
+  if (call(SYS_prctl, PR_GET_NAME, number(out.data())) != 0) return {};
+  return {out.data(), strnlen(out.data(), out.size())};
+}
+
+bool readable(const void* at) noexcept {
+  constexpr int kNoSuchWay = -1;  // the kernel reads the mask first, and then refuses
+  return call(SYS_rt_sigprocmask, kNoSuchWay, number(at), 0, sizeof(uint64_t)) == -EINVAL;
+}
+
+bool unblock_signals(uint64_t signals) noexcept {
+  return call(SYS_rt_sigprocmask, SIG_UNBLOCK, number(&signals), 0, sizeof signals) == 0;
+}
+
+bool block_every_signal(uint64_t& before) noexcept {
+  constexpr uint64_t kAll = ~uint64_t{0};
+  return call(SYS_rt_sigprocmask, SIG_BLOCK, number(&kAll), number(&before), sizeof kAll) == 0;
+}
+
+void set_blocked_signals(uint64_t signals) noexcept {
+  call(SYS_rt_sigprocmask, SIG_SETMASK, number(&signals), 0, sizeof signals);
+}
+
+bool send_again(int number_of_signal, const void* info) noexcept {
+  return call(SYS_rt_tgsigqueueinfo, process_id(), thread_id(), number_of_signal, number(info)) == 0;
+}
 
 std::string_view error_text(int error) noexcept {
   switch (error) {

@@ -18,9 +18,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import homes
 import instructions
 import measure
+import million
 import programs
+import samples
 from measure import BARE, BARE_AGAIN, Config, Spread, Verdict, noise_of, ratios, spread
 
 PERIODS = {"32M": "32M", "2M": "2M", "512K": "512K", "0": "off"}
@@ -43,11 +46,13 @@ class Rounds:
     memory: int
     exec: int
     programs: int
+    homes: int
+    samples: int
     scale: float
 
 
-FULL = Rounds(instructions=3, pairs=21, memory=9, exec=500, programs=20, scale=1)
-QUICK = Rounds(instructions=1, pairs=2, memory=1, exec=10, programs=1, scale=0.1)
+FULL = Rounds(instructions=3, pairs=21, memory=9, exec=500, programs=20, homes=11, samples=15, scale=1)
+QUICK = Rounds(instructions=1, pairs=2, memory=1, exec=10, programs=1, homes=2, samples=1, scale=0.1)
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,27 @@ def bench_instructions(bench: Bench) -> Part:
     costs = instructions.measure_all(bench.pairs, bench.floor, bench.library, bench.rounds.instructions)
     record = {name: vars(cost) for name, cost in costs.items()}
     return Part(instructions.report(costs), instructions.verdicts(costs), record)
+
+
+# --- homes, samples -----------------------------------------------------------------------------
+
+
+def bench_homes(bench: Bench) -> Part:
+    program = bench.library.parent / "homes_bench"
+    if not program.is_file():
+        sys.exit(f"{program} is missing: it is built with the library, by the preset `release`")
+    figures = homes.measure_all(program, bench.rounds.homes, bench.rounds.scale)
+    return Part(homes.report(figures), homes.verdicts(figures), homes.record(figures))
+
+
+def bench_samples(bench: Bench) -> Part:
+    figures = samples.measure_all(bench.pairs, bench.library, bench.rounds.samples, bench.rounds.scale, bench.rng)
+    return Part(samples.report(figures), samples.verdicts(figures), samples.record(figures))
+
+
+def bench_million(bench: Bench) -> Part:
+    crowds = million.measure_all(measure.build_million(), bench.library, bench.rounds.scale)
+    return Part(million.report(crowds), million.verdicts(crowds), million.record(crowds))
 
 
 # --- malloc + free pairs ------------------------------------------------------------------------
@@ -298,6 +324,9 @@ PARTS: dict[str, Callable[[Bench], Part]] = {
     "pairs": bench_pairs,
     "memory": bench_memory,
     "exec": bench_exec,
+    "homes": bench_homes,
+    "samples": bench_samples,
+    "million": bench_million,
     "programs": bench_programs,
 }
 

@@ -71,6 +71,10 @@ def build_pairs() -> Path:
     return build("pairs.c", "pairs", "-pthread")
 
 
+def build_million() -> Path:
+    return build("million.c", "million")
+
+
 def build_floor() -> Config:
     return preload("floor", build("floor_shim.c", "libfloor.so", "-shared", "-fPIC"))
 
@@ -101,8 +105,8 @@ def wait_cpu(process: subprocess.Popen[Any]) -> tuple[int, float]:
     return process.returncode, usage.ru_utime + usage.ru_stime
 
 
-def pair_ns(pairs: Path, config: Config, size: int, threads: int, count: int) -> float:
-    return float(output(config, [str(pairs), str(size), str(threads), str(count)]))
+def pair_ns(pairs: Path, config: Config, size: int, threads: int, count: int, mode: str = "pair") -> float:
+    return float(output(config, [str(pairs), str(size), str(threads), str(count), mode]))
 
 
 # --- statistics ---------------------------------------------------------------------------------

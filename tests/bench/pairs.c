@@ -5,12 +5,16 @@
 //   realloc   one block, grown by 8 bytes and shrunk in turn, in place
 //   malloc    COUNT blocks, never freed
 //   free      COUNT blocks allocated first; only their free is timed
+//   first     malloc, a write to the first byte, free
+//   pages     malloc, a write to each page, free; timed once the allocator has settled
+//   sizes     the same with random sizes from 2/3 to 4/3 of SIZE; one thread only
 //   idle      a few blocks, then waits for the end of its standard input
 //   exit      nothing
 // `quiet` prints nothing: two runs then differ in the calls alone, as counting instructions needs.
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <sched.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,6 +84,44 @@ static double loop_free(void) {
   return thread_cpu_ns() - begin;
 }
 
+static double loop_first(void) {
+  const double begin = thread_cpu_ns();
+  for (long i = 0; i < count; ++i) {
+    char* block = escape(malloc(size));
+    *block = 1;
+    free(escape(block));
+  }
+  return thread_cpu_ns() - begin;
+}
+
+static void cycle(size_t bytes) {
+  volatile char* block = escape(malloc(bytes));
+  for (size_t at = 0; at < bytes; at += 4096) block[at] = 1;
+  free(escape((void*)block));
+}
+
+static double loop_pages(void) {
+  for (long i = 0; i < count / 4; ++i) cycle(size);
+  const double begin = thread_cpu_ns();
+  for (long i = 0; i < count; ++i) cycle(size);
+  return thread_cpu_ns() - begin;
+}
+
+static void cycle_sizes(long times) {
+  static uint32_t random = 1;
+  for (long i = 0; i < times; ++i) {
+    random = random * 1664525 + 1013904223;
+    cycle(size * 2 / 3 + (size * 2 / 3 >> 16) * (random >> 16));
+  }
+}
+
+static double loop_sizes(void) {
+  cycle_sizes(count / 4);
+  const double begin = thread_cpu_ns();
+  cycle_sizes(count);
+  return thread_cpu_ns() - begin;
+}
+
 static double loop_idle(void) {
   for (size_t i = 1; i <= 8; ++i) memset(escape(malloc(i * size)), 1, i * size);
   char byte;
@@ -94,7 +136,8 @@ static const struct {
   const char* name;
   double (*loop)(void);
 } kModes[] = {{"pair", loop_pair}, {"calloc", loop_calloc}, {"realloc", loop_realloc}, {"malloc", loop_malloc},
-              {"free", loop_free}, {"idle", loop_idle},     {"exit", loop_exit}};
+              {"free", loop_free}, {"first", loop_first},   {"pages", loop_pages},     {"sizes", loop_sizes},
+              {"idle", loop_idle}, {"exit", loop_exit}};
 
 static double (*loop)(void);
 

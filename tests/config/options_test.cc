@@ -125,6 +125,49 @@ TEST_F(OptionsTest, AChoiceIsOneOfItsNames) {
   EXPECT_TRUE(put("runtimes", "sample") == SetResult::ok && options.runtimes.load() == Runtimes::sample);
 }
 
+TEST_F(OptionsTest, EveryChoiceHasItsName) {
+  const auto shows = [](auto value, std::string_view text) {
+    Text scratch;
+    EXPECT_EQ(Choice<decltype(value)>::show(value, scratch), text);
+  };
+  shows(Placement::slots, "slots");
+  shows(Placement::gib, "gib");
+  shows(GuardMechanism::automatic, "auto");
+  shows(GuardMechanism::markers, "markers");
+  shows(GuardMechanism::userfaultfd, "userfaultfd");
+  shows(GuardMechanism::mprotect, "mprotect");
+  shows(GuardMechanism::none, "none");
+  shows(OnError::go_on, "continue");
+  shows(OnError::report, "report");
+  shows(OnError::abort, "abort");
+  shows(Core::include, "include");
+  shows(Core::exclude, "exclude");
+}
+
+TEST_F(OptionsTest, GuardIsAWordOrARatePerSecond) {
+  const std::pair<const char*, uint64_t> cases[] = {{"all", kGuardAll}, {"governed", kGuardGoverned},
+                                                    {"off", kGuardOff}, {"1", 1},
+                                                    {"500", 500},       {"1000000", kGuardMostRate}};
+  for (const auto& [text, value] : cases) {
+    EXPECT_EQ(put("guard", text), SetResult::ok) << text;
+    EXPECT_EQ(options.guard.load(), value);
+    EXPECT_EQ(text_of("guard"), text);
+  }
+  for (const char* text : {"", "All", "on", "none", " all", "1/s", "1K", "-1", "0x", "1 "})
+    EXPECT_EQ(put("guard", text), SetResult::malformed) << text;
+  for (const char* text : {"0", "1000001", "18446744073709551615", "18446744073709551616"})
+    EXPECT_EQ(put("guard", text), SetResult::out_of_range) << text;
+  EXPECT_EQ(options.guard.load(), kGuardMostRate);
+}
+
+TEST_F(OptionsTest, AStackIsAtMost128FramesDeep) {
+  for (const char* text : {"0", "1", "0x40", "128"}) EXPECT_EQ(put("stack_depth", text), SetResult::ok) << text;
+  for (const char* text : {"129", "18446744073709551616"})
+    EXPECT_EQ(put("stack_depth", text), SetResult::out_of_range) << text;
+  EXPECT_EQ(put("stack_depth", "deep"), SetResult::malformed);
+  EXPECT_EQ(options.stack_depth.load(), 128u);
+}
+
 TEST_F(OptionsTest, NamesHoldUpTo512BytesWithoutControlCharacters) {
   EXPECT_EQ(put("only", std::string(512, 'a')), SetResult::ok);
   EXPECT_EQ(put("only", std::string(513, 'b')), SetResult::out_of_range);

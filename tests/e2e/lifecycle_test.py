@@ -59,7 +59,15 @@ def test_a_child_in_its_parents_memory_changes_nothing(program, run_preloaded, e
 
 @pytest.mark.parametrize("period", ["1", "512KiB", "0"])
 def test_the_library_leaves_no_trace_in_the_process(program, same_as_bare, period):
-    same_as_bare([program("footprint.c")], {"POIREAU_SAMPLE_PERIOD": period})
+    same_as_bare([program("footprint.c")], {"POIREAU_SAMPLE_PERIOD": period, "POIREAU_GUARD": "off"})
+
+
+@pytest.mark.parametrize("mechanism", ["markers", "mprotect"])
+def test_guarded_homes_leave_two_signal_handlers_and_nothing_else(program, run_bare, run_preloaded, mechanism):
+    environment = {"POIREAU_SAMPLE_PERIOD": "1", "POIREAU_GUARD_MECHANISM": mechanism}
+    bare, ours = (run([program("footprint.c")], environment) for run in (run_bare, run_preloaded))
+    assert ours.stdout != bare.stdout
+    assert ours.stdout.replace("SigCgt:\t0000000000000440", "SigCgt:\t0000000000000000") == bare.stdout
 
 
 @pytest.mark.slow
@@ -87,6 +95,10 @@ def test_the_first_request_of_a_process_is_as_likely_as_any(program, run_preload
     ("way", "beneath"), [*(("fork", name) for name in ALLOCATORS), ("_Fork", "glibc"), ("raw", "glibc")]
 )
 def test_forks_of_a_threaded_program_never_hang(program, run_preloaded, scale, way, beneath):
-    argv = [program("fork_storm.c"), way, str(scale(2000))]
-    done = run_preloaded(argv, {"POIREAU_SAMPLE_PERIOD": "1000"}, preload=under(beneath), timeout=600)
+    # Nearly every request of the children is a sample: most of their time would be stacks.
+    depth = "2" if (way, beneath) == ("raw", "glibc") else "0"
+    environment = {"POIREAU_SAMPLE_PERIOD": "1000", "POIREAU_STACK_DEPTH": depth}
+    done = run_preloaded(
+        [program("fork_storm.c"), way, str(scale(2000))], environment, preload=under(beneath), timeout=600
+    )
     assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)

@@ -15,6 +15,7 @@ const char* const poireau_fuzz_seeds[] = {
     "\xEF\xBB\xBF# c\nlog=debug\nseed = 0xffff_ffff_ffff_ffff\n[other]\nx = 1\n[poireau]\nruntimes = 'sample'\n",
     "sample_period = 1_000 TB\ndeepbind = keep\nexclude = []\nsample_period_bytes=18446744073709551616",
     "callers = \"a=1/0,b=1025,c+0x=1,,d=\"\nsampl_period = \"\\x\"\nonly = [\"a\" \"b\"\n",
+    "guard = 1000001\nguard = 0x10\nguard_mechanism = auto\non_error = \"abort\"\nstack_depth = 129\npoison = on\n",
     nullptr};
 
 namespace poireau::config {
@@ -32,6 +33,11 @@ void check_values() {
   require(options.log.load() <= LogLevel::debug, "log is no choice");
   require(options.deepbind.load() <= Deepbind::keep, "deepbind is no choice");
   require(options.runtimes.load() <= Runtimes::sample, "runtimes is no choice");
+  const uint64_t guard = options.guard.load();
+  require(guard <= kGuardMostRate || guard >= kGuardGoverned, "guard is out of range");
+  require(options.guard_mechanism.load() <= GuardMechanism::none, "guard_mechanism is no choice");
+  require(options.on_error.load() <= OnError::abort, "on_error is no choice");
+  require(options.stack_depth.load() <= Depth::kMost, "stack_depth is out of range");
   require(options.only.view().size() <= 512 && options.exclude.view().size() <= 512, "names are too long");
   const uint32_t highest = options.callers.highest_rate();
   require(highest >= 1 && highest <= Callers::kMostRate, "the highest rate is out of range");

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from poireau import doctor, layout
-from poireau.doctor import Finding
+from poireau import doctor, guards, layout
+from poireau.finding import NOTE, OK, PROBLEM, Finding
 from tests.conftest import Exercised, clean_environment
 
 EMPTY_MAIN = "int main(void) { return 0; }"
@@ -61,27 +61,26 @@ def test_a_working_library_is_fine_and_its_own_line_is_shown(package: Path, inst
     install()
     findings = examine(package)
     assert doctor.healthy(findings)
-    assert only(findings, "loading") == Finding(doctor.OK, "loading", "poireau: here")
-    assert {"C library", "kernel", "LD_PRELOAD", "open files", "address space", "seccomp"} <= {
-        f.about for f in findings
-    }
+    assert only(findings, "loading") == Finding(OK, "loading", "poireau: here")
+    subjects = "C library, kernel, LD_PRELOAD, open files, address space, data segment, seccomp, mappings, overcommit"
+    assert set(subjects.split(", ")) <= {f.about for f in findings}
 
 
 def test_a_missing_library_is_a_problem(package: Path) -> None:
     findings = examine(package)
     assert not doctor.healthy(findings)
-    assert only(findings, "library").level == doctor.PROBLEM
+    assert only(findings, "library").level == PROBLEM
 
 
 def test_a_broken_library_is_a_problem(package: Path) -> None:
     (package.parents[2] / layout.LIBRARY).write_bytes(b"\x7fELF" + bytes(100))
-    assert only(examine(package), "library").level == doctor.PROBLEM
+    assert only(examine(package), "library").level == PROBLEM
 
 
 def test_a_library_that_ends_programs_is_a_problem(package: Path, install: Callable[..., None]) -> None:
     install(DYING)
     finding = only(examine(package), "loading")
-    assert finding.level == doctor.PROBLEM and "ended with 9" in finding.text
+    assert finding.level == PROBLEM and "ended with 9" in finding.text
 
 
 def test_a_library_the_loader_rejects_is_a_problem(package: Path, install: Callable[..., None]) -> None:
@@ -91,26 +90,26 @@ def test_a_library_the_loader_rejects_is_a_problem(package: Path, install: Calla
     content[16] = 1  # a relocatable object, which is nothing to preload
     path.write_bytes(content)
     finding = only(examine(package), "loading")
-    assert finding.level == doctor.PROBLEM and "cannot be preloaded" in finding.text
+    assert finding.level == PROBLEM and "cannot be preloaded" in finding.text
 
 
 def test_a_silent_library_is_noted(package: Path, install: Callable[..., None]) -> None:
     install(QUIET)
     findings = examine(package)
-    assert only(findings, "loading").level == doctor.NOTE
+    assert only(findings, "loading").level == NOTE
     assert doctor.healthy(findings)
 
 
 def test_missing_extensions_are_noted(package: Path, install: Callable[..., None]) -> None:
     install(extensions=False)
     finding = only(examine(package), "extensions")
-    assert finding.level == doctor.NOTE and "jemalloc" in finding.text
+    assert finding.level == NOTE and "jemalloc" in finding.text
 
 
 def test_other_preloads_are_noted(package: Path, install: Callable[..., None]) -> None:
     install()
     finding = only(examine(package, LD_PRELOAD="/one.so two.so"), "LD_PRELOAD")
-    assert finding.level == doctor.NOTE and "/one.so, two.so" in finding.text
+    assert finding.level == NOTE and "/one.so, two.so" in finding.text
 
 
 def test_a_limit_on_address_space_is_noted(package: Path, install: Callable[..., None]) -> None:
@@ -124,6 +123,51 @@ def test_a_limit_on_address_space_is_noted(package: Path, install: Callable[...,
         [sys.executable, "-c", code, package], capture_output=True, text=True, cwd=layout.PACKAGE.parent
     )
     assert "note:    address space: at most 4294967296" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("used", "level", "words"),
+    [
+        ("markers", OK, "any number of blocks"),
+        ("userfaultfd", OK, "where guard markers (Linux 6.13) do not work"),
+        ("mprotect", NOTE, "few blocks"),
+        ("none", NOTE, "no access faults"),
+        ("runes", OK, "as the library says"),
+    ],
+)
+def test_the_mechanism_of_guard_pages_is_named_with_its_reason(
+    tmp_path: Path, used: str, level: str, words: str
+) -> None:
+    said = f"poireau: true[7]: version 1, over libc.so.6, guards by {used}, a sample every 512KiB"
+    finding = only(list(guards.examine(said, None, tmp_path)), "guards")
+    assert (finding.level, finding.text.partition(":")[0]) == (level, f"by {used}")
+    assert words in finding.text
+    assert only(list(guards.examine(said, used, tmp_path)), "guards") == finding
+
+
+def test_a_mechanism_that_was_asked_for_in_vain_is_noted() -> None:
+    finding = only(list(guards.examine("guards by none,", "userfaultfd")), "guards")
+    assert finding.level == NOTE and "asks for userfaultfd" in finding.text
+
+
+def test_what_the_kernel_is_set_to_is_told(tmp_path: Path) -> None:
+    said = list(guards.examine("", None, tmp_path))
+    assert about(said, "guards") == []
+    assert {finding.level for finding in said} == {OK}
+    for name, value in {
+        "proc/sys/vm/max_map_count": "1000",
+        "proc/sys/vm/overcommit_memory": "2",
+        "proc/sys/vm/unprivileged_userfaultfd": "0",
+        "sys/kernel/mm/transparent_hugepage/enabled": "[always] madvise never",
+    }.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(value + "\n")
+    told = {finding.about: finding for finding in guards.examine("", None, tmp_path)}
+    assert "1000" in told["mappings"].text
+    assert told["overcommit"].level == NOTE
+    assert told["huge pages"].text.startswith("always")
+    assert "enough" in told["userfaultfd"].text
 
 
 @pytest.mark.parametrize(("flag", "word"), [("-static", "static"), ("-fsanitize=address", "AddressSanitizer")])
@@ -142,7 +186,7 @@ def test_a_malloc_inside_the_program_is_a_problem(
     install()
     own = compile_c("void *malloc(unsigned long n) { return 0; } int main(void) { return 0; }", ["-rdynamic"])
     finding = only(examine(package, own), "allocator")
-    assert finding.level == doctor.PROBLEM and "itself" in finding.text
+    assert finding.level == PROBLEM and "itself" in finding.text
 
 
 def test_the_allocator_beneath_and_its_extension_are_named(
@@ -162,7 +206,7 @@ def test_a_needed_extension_that_is_missing_is_a_problem(
 ) -> None:
     install(extensions=False)
     findings = examine(package, compile_c(EMPTY_MAIN, ["-Wl,--no-as-needed", "-l:libjemalloc.so.2"]))
-    assert [finding.level for finding in about(findings, "extensions")] == [doctor.NOTE, doctor.PROBLEM]
+    assert [finding.level for finding in about(findings, "extensions")] == [NOTE, PROBLEM]
 
 
 def test_runtimes_with_heaps_of_their_own_are_noted(
@@ -178,7 +222,7 @@ def test_runtimes_with_heaps_of_their_own_are_noted(
     for program, name in ((go, "Go"), (embedding, "Java"), (java, "Java"), (wine, "Wine")):
         findings = examine(package, program)
         finding = only(findings, "runtime")
-        assert finding.level == doctor.NOTE and finding.text.startswith(name)
+        assert finding.level == NOTE and finding.text.startswith(name)
         assert doctor.healthy(findings)
     assert about(examine(package, compile_c(EMPTY_MAIN)), "runtime") == []
 
@@ -186,7 +230,7 @@ def test_runtimes_with_heaps_of_their_own_are_noted(
 def test_a_missing_program_is_a_problem(package: Path, install: Callable[..., None]) -> None:
     install()
     finding = only(examine(package, "no-such-program"), "program")
-    assert finding.level == doctor.PROBLEM
+    assert finding.level == PROBLEM
 
 
 def test_a_script_is_reported_with_its_interpreter(package: Path, install: Callable[..., None], tmp_path: Path) -> None:
@@ -212,6 +256,6 @@ def test_the_real_library_works_here(library: Path, package: Path, exercised: Ex
         (package.parents[2] / built.name).symlink_to(built)
     findings = examine(package, "/bin/sh")
     assert doctor.healthy(findings), doctor.as_text(findings)
-    assert only(findings, "loading").level == doctor.OK
+    assert only(findings, "loading").level == OK
     exercised.add("C library", only(findings, "C library").text)
     exercised.add("kernel", only(findings, "kernel").text)

@@ -30,7 +30,7 @@ int state_under_a_filter() {
 }
 
 TEST(Sandbox, SeesAFilterThatWasThereBefore) {
-  EXPECT_EQ(state_under_a_filter(), static_cast<int>(sandbox::State::filtered));
+  EXPECT_EQ(state_under_a_filter(), static_cast<int>(sandbox::State::inherited));
 }
 
 TEST(Sandbox, SeesNoneWhereThereIsNoneWhateverFails) {

@@ -134,7 +134,25 @@ INSTANTIATE_TEST_SUITE_P(AtPeriod, Unshadowed, testing::Values(0, 1, 1000, 512 <
 
 TEST(Unshadowed, EverySystemCallMayFail) {
   options.sample_period.store(1);
-  EXPECT_EQ(fault::for_each_fault([] { poireau_free(poireau_malloc(10)); }), 0) << "a sample makes no system call";
+  const auto use = [] {
+    for (const size_t size : {10ul, 5000ul, 3'000'000ul}) {
+      char* block = static_cast<char*>(poireau_malloc(size));
+      ASSERT_NE(block, nullptr);
+      std::memset(block, 1, size);
+      block = static_cast<char*>(poireau_realloc(block, 2 * size));
+      ASSERT_NE(block, nullptr);
+      ASSERT_EQ(block[0] + block[size - 1], 2);
+      poireau_free(block);
+    }
+  };
+  for (const uint64_t guard : {kGuardAll, kGuardOff}) {
+    options.guard.store(guard);
+    for (int again = 0; again < 3; ++again) fault::for_each_fault(use);
+    const int calls = fault::for_each_fault(use);
+    EXPECT_TRUE(guard == kGuardAll ? calls > 10 : calls < 4)
+        << "plain homes cost no system call but to give memory back";
+  }
+  options.guard.store(kGuardGoverned);
   options.sample_period.store(512 << 10);
 }
 

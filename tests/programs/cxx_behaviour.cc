@@ -14,7 +14,7 @@ static void give_up() {
 static void throw_own() { throw std::bad_alloc(); }
 
 template <class Ask>
-static void show(const char* what, Ask ask) {
+static void show(const char* what, size_t size, Ask ask) {
   const poireau_stats before = stats_now();
   const char* how = "null";
   try {
@@ -23,8 +23,11 @@ static void show(const char* what, Ask ask) {
       const poireau_stats after = stats_now();
       if (after.sample_period == 1 && after.samples - before.samples != 1)
         printf("%s: counted %lu times\n", what, after.samples - before.samples);
-      memset(got, 7, 1);
-      operator delete(got);
+      memset(got, 7, size != 0);
+      if (strstr(what, "[]"))
+        operator delete[](got);
+      else
+        operator delete(got);
     }
   } catch (const std::bad_alloc&) {
     how = "bad_alloc";
@@ -38,17 +41,17 @@ extern "C" int run() {
   for (auto* handler : {(void (*)()) nullptr, &give_up, &throw_own})
     for (size_t size : {size_t{0}, size_t{small}, size_t{huge}, ~size_t{0}}) {
       auto set = [&] { std::set_new_handler(handler); };
-      set(), show("new", [&] { return operator new(size); });
-      set(), show("new[]", [&] { return operator new[](size); });
-      set(), show("new nothrow", [&] { return operator new(size, std::nothrow); });
-      set(), show("new[] nothrow", [&] { return operator new[](size, std::nothrow); });
+      set(), show("new", size, [&] { return operator new(size); });
+      set(), show("new[]", size, [&] { return operator new[](size); });
+      set(), show("new nothrow", size, [&] { return operator new(size, std::nothrow); });
+      set(), show("new[] nothrow", size, [&] { return operator new[](size, std::nothrow); });
       for (size_t alignment : {0, 1, 3, 8, 64, 8192}) {
         const std::align_val_t align{alignment};
         if ((alignment == 0 && size != small) || ~size == 0) continue;  // libstdc++ rounds the latter up to 0
-        set(), show("new align", [&] { return operator new(size, align); });
-        set(), show("new[] align", [&] { return operator new[](size, align); });
-        set(), show("new align nothrow", [&] { return operator new(size, align, std::nothrow); });
-        set(), show("new[] align nothrow", [&] { return operator new[](size, align, std::nothrow); });
+        set(), show("new align", size, [&] { return operator new(size, align); });
+        set(), show("new[] align", size, [&] { return operator new[](size, align); });
+        set(), show("new align nothrow", size, [&] { return operator new(size, align, std::nothrow); });
+        set(), show("new[] align nothrow", size, [&] { return operator new[](size, align, std::nothrow); });
       }
     }
   std::set_new_handler(nullptr);

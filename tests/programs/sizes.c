@@ -1,4 +1,4 @@
-/* Every function with the sizes that nobody should ask for: the answer, errno and what may be used of it. */
+/* Every function with the sizes that nobody should ask for: the answer and errno. */
 #include <errno.h>
 #include <malloc.h>
 #include <stdint.h>
@@ -12,7 +12,7 @@ static void show(void* got) {
   if (got == NULL || got == (void*)8)
     printf("%s(%#zx, %#zx): %s, errno %d\n", name, one, two, got ? "untouched" : "null", error);
   else
-    printf("%s(%#zx, %#zx): memory, errno %d, usable %zu\n", name, one, two, error, malloc_usable_size(got));
+    printf("%s(%#zx, %#zx): memory, errno %d\n", name, one, two, error);
   if (got != (void*)8) free(got);
 }
 #define SHOW(what, call) (name = what, errno = 77, show(call))

@@ -1,5 +1,5 @@
-/* storm HOW: a timer's handler allocates in the middle of the main program's allocations, over bump.c; "jump": and
- * leaves by siglongjmp every other time. */
+/* storm HOW COUNT: a timer's handler allocates in the middle of the main program's allocations, over bump.c; "jump":
+ * and leaves by siglongjmp every other time. */
 #include <setjmp.h>
 #include <signal.h>
 #include <sys/time.h>
@@ -17,7 +17,8 @@ static void handle(int signal) {
 }
 
 int main(int count, char** argument) {
-  jumping = count > 1 && argument[1][0] == 'j';
+  jumping = argument[1][0] == 'j';
+  const unsigned long wanted = count > 2 ? strtoul(argument[2], NULL, 10) : 0;
   const struct itimerval often = {{0, 97}, {0, 97}}, never = {{0, 0}, {0, 0}};
   struct sigaction action = {.sa_handler = handle};
   sigaction(SIGALRM, &action, NULL);
@@ -26,7 +27,7 @@ int main(int count, char** argument) {
   setitimer(ITIMER_REAL, &often, NULL);
   if (sigsetjmp(place, 1)) ++jumps;
   may_jump = 1;
-  while (by_main < 2000000 || handled < 200) {
+  while (by_main < wanted || handled < 200) {
     free(malloc(50));
     ++by_main;
   }

@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import Exercised
 
-from .conftest import PERIODS, Setting, in_every_setting, run, samples_said
+from .conftest import PERIODS, Setting, in_every_home, in_every_setting, run, samples_said
 
 BUILD = r"""
 set -e
@@ -108,3 +108,15 @@ def test_compilers_are_sampled_meanwhile(built: Callable[..., tuple[object, ...]
     said = samples_said(str(built(Setting(period="1000"), "debug")[2]))
     least = {"cc1": 1000, "cc1plus": 1000, "lto1": 100, "as": 50}
     assert all(sum(n for name, n in said.items() if name.endswith(end)) > few for end, few in least.items()), said
+
+
+@pytest.mark.slow
+@in_every_home("glibc-1000-mprotect-all", "glibc-1-markers-address space")
+def test_compilers_make_them_so_from_every_home(
+    setting: Setting, built: Callable[..., tuple[object, ...]], confine: Callable[..., Setting], exercised: Exercised
+) -> None:
+    setting = confine(setting, "gcc", built)
+    bare, ours = built(setting.bare), built(setting)
+    assert ours[:3] == bare[:3]
+    assert ours[3] == bare[3], "objects differ"
+    exercised.count("programs at home", "gcc, g++")

@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import Exercised
 
-from .conftest import Setting, in_every_setting, run, samples_said
+from .conftest import Setting, in_every_home, in_every_setting, run, samples_said
 
 ENVIRONMENT = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_PAGER": "cat", "TZ": "UTC"}
 ENVIRONMENT |= {
@@ -81,3 +81,13 @@ def test_git_is_sampled_meanwhile(tmp_path: Path) -> None:
     script = SCRIPT.replace("__ROUNDS__", "3")
     done = run(["bash", "-c", script], Setting(period="1000"), {**ENVIRONMENT, "POIREAU_LOG": "debug"}, cwd=tmp_path)
     assert samples_said(done.stderr)["git"] > 10_000, done.stderr
+
+
+@pytest.mark.slow
+@in_every_home("glibc-1000-userfaultfd-all", "glibc-1-markers-locked", "glibc-1-markers-filter from outside")
+def test_git_makes_it_so_from_every_home(
+    setting: Setting, history: Callable[..., tuple[str, ...]], confine: Callable[..., Setting], exercised: Exercised
+) -> None:
+    setting = confine(setting, "git", history)
+    assert history(setting) == history(setting.bare)
+    exercised.count("programs at home", "git")

@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import Exercised
 
-from .conftest import Setting, in_every_setting, run
+from .conftest import OUR_ERROR, Setting, in_every_home, in_every_setting, run
 
 PYTHON = "/usr/bin/python3"
 QUICK_MODULES = ["test_json", "test_collections"]
@@ -40,6 +40,7 @@ def outcomes(module: str, setting: Setting, directory: Path) -> dict[str, str]:
     command = [PYTHON, "-m", "test", "--quiet", "--junit-xml", report, module]
     done = run(command, setting, environment, cwd=directory)
     assert report.is_file(), f"{module} under {setting} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
+    assert not (error := OUR_ERROR.search(done.stdout + done.stderr)), error
     found: dict[str, str] = {}
     for case in ElementTree.parse(report).iter("testcase"):
         failed = any(case.iter("failure")) or any(case.iter("error"))
@@ -93,3 +94,24 @@ def test_heavy_modules_pass_as_without_us(
     exercised: Exercised,
 ) -> None:
     check(module, setting, bare, tmp_path, exercised)
+
+
+@in_every_home("glibc-1-mprotect", "glibc-1-userfaultfd-locked", "glibc-1000-markers-all-filter from inside")
+@pytest.mark.parametrize(
+    "module",
+    [
+        pytest.param(QUICK_MODULES[0]),
+        *(pytest.param(each, marks=pytest.mark.soak) for each in [*QUICK_MODULES[1:], *MODULES]),
+    ],
+)
+def test_modules_pass_so_from_every_home(
+    module: str,
+    setting: Setting,
+    bare: Callable[[str, Setting], dict[str, str]],
+    confine: Callable[..., Setting],
+    tmp_path: Path,
+    exercised: Exercised,
+) -> None:
+    setting = confine(setting, module, lambda setting: bare(module, setting))
+    check(module, setting, bare, tmp_path, exercised)
+    exercised.count("programs at home", "python3")

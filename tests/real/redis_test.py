@@ -17,7 +17,7 @@ import pytest
 
 from tests.conftest import SOAK, Exercised
 
-from .conftest import PERIODS, Setting, in_every_setting, run, samples_said
+from .conftest import OUR_ERROR, PERIODS, Setting, in_every_home, in_every_setting, run, samples_said
 
 REQUESTS = 200_000 if SOAK else 5_000  # of each command
 CLIENT = Setting()  # the benchmark itself runs bare
@@ -49,7 +49,18 @@ def server(setting: Setting, directory: Path) -> Iterator[tuple[int, Callable[[]
     log = directory / f"{setting}.log"
     for _ in range(20):  # until no one else takes the port first
         port = free_port()
-        command = ["redis-server", "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no"]
+        command = [
+            *setting.limit.command,
+            "redis-server",
+            "--bind",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+        ]
         command += ["--daemonize", "no", "--dir", str(directory), "--logfile", ""]
         with log.open("w") as out:
             process = subprocess.Popen(
@@ -122,3 +133,19 @@ def test_redis_serves_as_without_us(
     if setting.period in ("1", "1000"):
         assert sum(samples_said(said).values()) > 1000, said  # Debian's redis-server is a link to another name
     exercised.add("real programs", "redis-server")
+
+
+@in_every_home("glibc-1-none", "glibc-1000-markers-all-address space", "glibc-1-markers-filter from inside")
+def test_redis_serves_so_from_every_home(
+    setting: Setting,
+    bare: Callable[[Setting], tuple[list[str], list[str], str]],
+    confine: Callable[..., Setting],
+    tmp_path: Path,
+    exercised: Exercised,
+) -> None:
+    setting = confine(setting, "redis-server", bare)
+    commands, data, _ = bare(setting.bare)
+    got_commands, got_data, said = serve(setting, REQUESTS, tmp_path)
+    assert (got_commands, got_data) == (commands, data)
+    assert not OUR_ERROR.findall(said), said
+    exercised.count("programs at home", "redis-server")

@@ -1,0 +1,52 @@
+"""What this machine gives guarded blocks: a mechanism that makes pages fault, and limits on mappings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from poireau.finding import NOTE, OK, Finding
+
+_REASONS = {  # mechanism -> when `auto` takes it, and what it gives
+    "markers": (OK, "the kernel has guard markers (Linux 6.13); any number of blocks"),
+    "userfaultfd": (OK, "taken where guard markers (Linux 6.13) do not work; any number of blocks"),
+    "mprotect": (NOTE, "taken where neither guard markers nor userfaultfd work; few blocks, for each takes mappings"),
+    "none": (NOTE, "taken where nothing else works; blocks are checked when freed, but no access faults"),
+}
+_USED = re.compile(r"\bguards by (\w+)")
+
+
+def examine(said: str, forced: str | None, root: Path = Path("/")) -> Iterator[Finding]:
+    """`said` is what the library said of itself, `forced` the mechanism asked for; `root` has a proc and a sys."""
+    used = _USED.search(said)
+    if used is not None:
+        yield _mechanism(used[1], forced)
+    mappings = _read(root / "proc/sys/vm/max_map_count")
+    yield Finding(OK, "mappings", f"at most {mappings or 'an unknown number'} a process")
+    if _read(root / "proc/sys/vm/overcommit_memory") == "2":
+        yield Finding(
+            NOTE,
+            "overcommit",
+            "never (vm.overcommit_memory = 2); the library's mappings stay under 1/64 of what is free",
+        )
+    else:
+        yield Finding(OK, "overcommit", "mappings cost nothing before they are used")
+    huge = re.search(r"\[(\w+)\]", _read(root / "sys/kernel/mm/transparent_hugepage/enabled"))
+    yield Finding(OK, "huge pages", f"{huge[1] if huge else 'never'}; blocks below 2 MiB get small pages all the same")
+    if _read(root / "proc/sys/vm/unprivileged_userfaultfd") == "0":
+        yield Finding(OK, "userfaultfd", "for faults of user code only, which is enough")
+
+
+def _mechanism(used: str, forced: str | None) -> Finding:
+    level, reason = _REASONS.get(used, (OK, "as the library says"))
+    if forced not in (None, "auto", used):
+        level, reason = NOTE, f"guard_mechanism asks for {forced}, which does not work here"
+    return Finding(level, "guards", f"by {used}: {reason}")
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""

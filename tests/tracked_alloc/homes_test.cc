@@ -1,0 +1,297 @@
+#include "tracked_alloc/homes.h"
+
+#include <gtest/gtest.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "preload/base/fault.h"
+#include "preload/base/random.h"
+#include "tracked_alloc/ration.h"
+
+namespace poireau::tracked_alloc {
+namespace {
+
+using pages::Mechanism;
+
+constexpr Policy kGuardAll{ration::kAll, 2'000'000'000, {size_t{1} << 30, 65536, 0}, 32 << 20, false};
+
+Policy policy_of(uint64_t guard) {
+  Policy policy = kGuardAll;
+  policy.guard = guard;
+  return policy;
+}
+
+/// Each test in a process of its own: homes are made ready but once.
+class Homes : public testing::TestWithParam<Mechanism> {
+ protected:
+  template <typename Body>
+  void alone(Body&& body, Placement placement = Placement::slots) {
+    fflush(stdout);
+    const pid_t child = fork();
+    if (child == 0) {
+      begin({.placement = placement, .mechanism = GetParam(), .keep = 1 << 20, .seed = 42});
+      EXPECT_EQ(mechanism(), GetParam());
+      region_floor = kRegionFloor;
+      body();
+      fflush(stdout);
+      _exit(testing::Test::HasFailure() ? 1 : 0);
+    }
+    int status = -1;
+    ASSERT_EQ(waitpid(child, &status, 0), child);
+    EXPECT_EQ(status, 0);
+  }
+};
+
+Wanted wanted(size_t size, size_t alignment = 16) { return {size, alignment, 0, false, {1, 1, 1, 1, 1}}; }
+
+sigjmp_buf fault;
+bool faults(const volatile char* at) {
+  struct sigaction action {};
+  action.sa_handler = [](int) { siglongjmp(fault, 1); };
+  sigaction(SIGSEGV, &action, nullptr);
+  sigaction(SIGBUS, &action, nullptr);
+  if (sigsetjmp(fault, 1) != 0) return true;
+  static_cast<void>(*at);
+  return false;
+}
+
+Death now(uint64_t time = cpu::ticks()) { return {time, 1, 1}; }
+
+/// Seeded operations of two threads against a model: blocks never overlap, are aligned, hold what was written.
+void model(const Policy& policy, int operations) {
+  std::mutex lock;
+  std::map<uintptr_t, size_t> blocks;  // address -> size
+  const auto body = [&](uint64_t seed) {
+    Random random{seed};
+    std::vector<std::pair<char*, size_t>> mine;
+    for (int i = 0; i < operations; ++i) {
+      if (mine.size() < 50 || (mine.size() < 200 && (random.next() & 1) != 0)) {
+        const size_t size = random.next() >> (45 + multiply_high(19, random.next()));
+        const size_t alignment = size_t{16} << multiply_high(9, random.next());
+        const Home home = allocate(wanted(size, alignment), policy);
+        if (home.block == nullptr) continue;
+        char* const block = static_cast<char*>(home.block);
+        const uintptr_t address = reinterpret_cast<uintptr_t>(block);
+        ASSERT_TRUE(owns(block));
+        ASSERT_EQ(address % alignment, 0u);
+        {
+          const std::lock_guard held(lock);
+          const auto after = blocks.lower_bound(address);
+          if (after != blocks.end()) ASSERT_LE(address + size, after->first);
+          if (after != blocks.begin()) ASSERT_LE(std::prev(after)->first + std::prev(after)->second, address);
+          blocks.emplace(address, size);
+        }
+        if (size != 0) block[0] = block[size - 1] = static_cast<char>(address >> 4);
+        mine.emplace_back(block, size);
+      } else {
+        const size_t which = multiply_high(mine.size(), random.next());
+        auto [block, size] = mine[which];
+        mine[which] = mine.back();
+        mine.pop_back();
+        size_t measured = 0;
+        ASSERT_TRUE(measure(block, measured));
+        ASSERT_EQ(measured, size);
+        if (size != 0) {
+          ASSERT_EQ(block[0], static_cast<char>(reinterpret_cast<uintptr_t>(block) >> 4));
+          ASSERT_EQ(block[size - 1], block[0]);
+        }
+        const Claim got = claim(block);
+        ASSERT_EQ(got.found, Claim::Found::block);
+        ASSERT_EQ(claim(block).found, Claim::Found::busy);
+        const Slack slack = inspect(got);
+        ASSERT_EQ(slack.before.first, 0u);
+        ASSERT_EQ(slack.behind.first, 0u);
+        {
+          const std::lock_guard held(lock);
+          blocks.erase(reinterpret_cast<uintptr_t>(block));
+        }
+        finish(got, now(), policy);
+      }
+    }
+    for (auto [block, size] : mine) {
+      const Claim got = claim(block);
+      ASSERT_EQ(got.found, Claim::Found::block);
+      {
+        const std::lock_guard held(lock);
+        blocks.erase(reinterpret_cast<uintptr_t>(block));
+      }
+      finish(got, now(), policy);
+    }
+  };
+  std::thread other(body, 1);
+  body(2);
+  other.join();
+  ASSERT_EQ(census().live, 0u);
+  ASSERT_GT(census().placed, static_cast<uint64_t>(operations) / 2);
+}
+
+constexpr int kOperations = 100'000;
+
+TEST_P(Homes, GuardedOnesAreAsTheModelSays) {
+  alone([] { model(kGuardAll, kOperations / 4); });
+}
+TEST_P(Homes, PlainOnesAreAsTheModelSays) {
+  alone([] { model(policy_of(ration::kNone), kOperations); });
+}
+TEST_P(Homes, MixedOnesAreAsTheModelSays) {
+  alone([] { model(policy_of(ration::kGoverned), kOperations); });
+}
+TEST_P(Homes, GibHomesAreAsTheModelSays) {
+  alone([] { model(kGuardAll, kOperations / 20); }, Placement::gib);
+  alone([] { model(policy_of(ration::kNone), kOperations / 20); }, Placement::gib);
+}
+
+TEST_P(Homes, FreedGuardedBlocksFaultAndSoDoTheirSurroundings) {
+  alone([] {
+    for (const size_t size : {1ul, 16ul, 100ul, 4000ul, 4096ul, 10'000ul, 300'000ul, 5'000'000ul}) {
+      char* const block = static_cast<char*>(allocate(wanted(size), kGuardAll).block);
+      ASSERT_NE(block, nullptr);
+      std::memset(block, 1, size);
+      const Claim got = claim(block);
+      ASSERT_TRUE(got.block.guarded) << size;
+      const char* const first = reinterpret_cast<char*>(reinterpret_cast<uintptr_t>(block) & -4096ul);
+      const char* const last = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(block) + size + 4095) & -4096ul);
+      EXPECT_TRUE(faults(first - 1)) << size;
+      EXPECT_TRUE(faults(last)) << size;
+      EXPECT_EQ(judge_access(reinterpret_cast<uintptr_t>(first) - 1).finding, Finding::underflow) << size;
+      EXPECT_EQ(judge_access(reinterpret_cast<uintptr_t>(last)).finding, Finding::overflow) << size;
+      EXPECT_EQ(judge_access(reinterpret_cast<uintptr_t>(block)).finding, Finding::open) << size;
+      finish(got, now(), kGuardAll);
+      EXPECT_TRUE(faults(block)) << size;
+      EXPECT_TRUE(faults(block + size - 1)) << size;
+      const Verdict verdict = judge_access(reinterpret_cast<uintptr_t>(block) + size / 2);
+      EXPECT_EQ(verdict.finding, Finding::use_after_free);
+      EXPECT_EQ(verdict.block.size, size);
+      EXPECT_EQ(verdict.offset, static_cast<ptrdiff_t>(size / 2));
+      EXPECT_EQ(claim(block).found, Claim::Found::freed);
+      EXPECT_TRUE(let_through(reinterpret_cast<uintptr_t>(block)));
+      EXPECT_FALSE(faults(block));
+      EXPECT_EQ(*block, 1) << size;
+      EXPECT_EQ(judge_access(reinterpret_cast<uintptr_t>(block)).finding, Finding::open);
+    }
+  });
+}
+
+TEST_P(Homes, ChangedSlackShows) {
+  alone([] {
+    for (const uint64_t guard : {ration::kAll, ration::kNone}) {
+      for (int i = 0; i < 64; ++i) {
+        char* const block = static_cast<char*>(allocate(wanted(20), policy_of(guard)).block);
+        ASSERT_NE(block, nullptr);
+        const Claim got = claim(block);
+        ASSERT_EQ(inspect(got).behind.first, 0u);
+        block[20] = 0;
+        EXPECT_EQ(inspect(got).behind.first, reinterpret_cast<uintptr_t>(block) + 20);
+        EXPECT_EQ(inspect(got).behind.bytes, 1u);
+        EXPECT_EQ(inspect(got).before.first, 0u);
+        finish(got, now(), policy_of(guard));
+      }
+    }
+  });
+}
+
+TEST_P(Homes, ResizesInPlaceWhereThereIsRoom) {
+  alone([] {
+    int resized = 0;
+    for (int i = 0; i < 100; ++i) {
+      char* const block = static_cast<char*>(allocate(wanted(100), kGuardAll).block);
+      const Claim got = claim(block);
+      block[99] = 7;
+      if (resize(got, wanted(1000))) {
+        ++resized;
+        size_t size;
+        ASSERT_TRUE(measure(block, size));
+        EXPECT_EQ(size, 1000u);
+        std::memset(block + 100, 1, 900);
+        EXPECT_EQ(block[99], 7);
+        EXPECT_EQ(inspect(claim(block)).behind.first, 0u);
+      } else {
+        put_back(got);
+      }
+    }
+    EXPECT_GT(resized, 20);
+    EXPECT_LT(resized, 80);
+  });
+}
+
+TEST_P(Homes, StrangersInTheRegionStayStrangers) {
+  alone([] {
+    ASSERT_NE(allocate(wanted(16), kGuardAll).block, nullptr);
+    for (const uintptr_t at : {kRegion + (size_t{64} << 20), region::kGibs + 3 * region::kGib + 4096}) {
+      void* const got = mmap(reinterpret_cast<void*>(at), 4 << 20, PROT_READ | PROT_WRITE,
+                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+      ASSERT_EQ(got, reinterpret_cast<void*>(at));
+      EXPECT_TRUE(owns(got));
+      EXPECT_EQ(claim(got).found, Claim::Found::strangers);
+      EXPECT_EQ(judge_access(at).finding, Finding::not_ours);
+    }
+    // The area goes on behind them.
+    uintptr_t farthest = 0;
+    for (int i = 0; i < 20'000; ++i) {
+      void* const block = allocate(wanted(16), policy_of(ration::kNone)).block;
+      ASSERT_NE(block, nullptr);
+      ASSERT_FALSE(reinterpret_cast<uintptr_t>(block) - (kRegion + (size_t{64} << 20)) < (size_t{4} << 20));
+      farthest = std::max(farthest, reinterpret_cast<uintptr_t>(block));
+    }
+    EXPECT_GT(farthest, kRegion + (size_t{68} << 20));
+  });
+}
+
+TEST_P(Homes, TheQuarantineKeepsItsBudgets) {
+  alone([] {
+    Policy policy = kGuardAll;
+    policy.quarantine = {size_t{1} << 30, 10, 0};
+    for (int i = 0; i < 1000; ++i) finish(claim(allocate(wanted(16), policy).block), now(), policy);
+    EXPECT_LE(quarantine::homes(), 10u);
+    policy.quarantine = {8 * 4096, 1000, 0};
+    for (int i = 0; i < 1000; ++i) finish(claim(allocate(wanted(16), policy).block), now(), policy);
+    EXPECT_LE(quarantine::bytes(), 8 * 4096u);
+    policy.quarantine = {size_t{1} << 30, 1000, 1000};
+    for (uint64_t time = 1'000'000; time < 1'100'000; time += 100)
+      finish(claim(allocate(wanted(16), policy).block), now(time), policy);
+    EXPECT_LE(quarantine::homes(), 12u);
+  });
+}
+
+#ifdef POIREAU_FAULTS
+TEST_P(Homes, EverySystemCallMayFail) {
+  alone([] {
+    for (const uint64_t guard : {ration::kAll, ration::kNone}) {
+      for (const size_t size : {16ul, 40'000ul, 3'000'000ul}) {
+        for (int again = 0; again < 2; ++again) {
+          const int calls = fault::for_each_fault([&] {
+            const Policy policy = policy_of(guard);
+            const Home home = allocate(wanted(size), policy);
+            if (home.block == nullptr) {
+              EXPECT_TRUE(home.drop == Drop::memory) << size;
+              return;
+            }
+            std::memset(home.block, 1, size);
+            finish(claim(home.block), now(), policy);
+            EXPECT_EQ(claim(home.block).found, Claim::Found::freed);
+          });
+          EXPECT_GE(calls, 0);
+        }
+      }
+    }
+    EXPECT_EQ(census().live, 0u);
+    model(kGuardAll, 1000);
+  });
+}
+#endif
+
+INSTANTIATE_TEST_SUITE_P(Every, Homes, testing::Values(Mechanism::markers, Mechanism::userfaultfd, Mechanism::mprotect),
+                         [](const auto& info) { return std::string(pages::name_of(info.param)); });
+
+}  // namespace
+}  // namespace poireau::tracked_alloc

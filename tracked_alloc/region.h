@@ -1,0 +1,106 @@
+#pragma once
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "tracked_alloc/pages.h"
+#include "tracked_alloc/record.h"
+#include "tracked_alloc/tracked_alloc.h"
+
+/// What lies where in our region, and the homes that are there so far. From its first byte:
+///
+///   18 areas of slots, 512 GiB each: guarded and plain ones of 1, 2, 4 ... 256 pages
+///   the table of records, for each area in the order of its slots, and for the GiB homes
+///   the bootstrap arena, somewhere in 4 TiB
+///   16 TiB of GiB homes: each has one GiB, or several, to itself
+///
+/// An area grows by chunks of 2 MiB. In a chunk, slots and guards alternate: [guard][slot][guard][slot]...[guard]; what
+/// is left over at its end is guard too. Homes are known by number, so that a number finds its record and back.
+namespace poireau::tracked_alloc::region {
+
+constexpr size_t kPage = 4096, kChunk = size_t{2} << 20, kGib = size_t{1} << 30, kTib = size_t{1} << 40;
+constexpr size_t kChunkPages = kChunk / kPage;
+
+constexpr unsigned kClasses = 9;  // 1, 2, 4 ... 256 pages
+constexpr size_t kMostSlotPages = size_t{1} << (kClasses - 1);
+constexpr unsigned kGibArea = 2 * kClasses;  // the number of the area of GiB homes
+
+constexpr uintptr_t kRecords = kRegion + 9 * kTib;
+constexpr uintptr_t kArena = kRegion + 10 * kTib;
+constexpr size_t kArenaSize = 4 * kTib;
+constexpr uintptr_t kGibs = kRegion + 16 * kTib;
+constexpr size_t kGibCount = 16 * kTib / kGib;
+
+constexpr unsigned area_of(unsigned size_class, bool guarded) noexcept { return 2 * size_class + guarded; }
+constexpr size_t slot_pages(unsigned area) noexcept { return size_t{1} << (area / 2); }
+constexpr size_t slots_per_chunk(unsigned area) noexcept { return (kChunkPages - 1) / (slot_pages(area) + 1); }
+
+/// A plain block in a GiB of its own has readable pages around it all the same: one byte too far is no fault without us
+/// either.
+constexpr size_t kMarginPages = 1;
+
+/// A home's number.
+struct Id {
+  uint32_t area, index;
+  constexpr uint64_t packed() const noexcept { return (uint64_t{area} << 32 | index) + 1; }  // never 0
+  static constexpr Id unpack(uint64_t packed) noexcept {
+    return {static_cast<uint32_t>((packed - 1) >> 32), static_cast<uint32_t>(packed - 1)};
+  }
+};
+
+/// The first byte of a slot, or of a GiB home's addresses.
+[[nodiscard]] uintptr_t begin_of(Id id) noexcept;
+/// The byte behind the last of a GiB home's addresses.
+[[nodiscard]] uintptr_t end_of_gibs(Id id) noexcept;
+/// Its record. Only where `exists`.
+[[nodiscard]] Record& record_of(Id id) noexcept;
+/// Whether the slot's chunk, or the GiB, is mapped and ours.
+[[nodiscard]] bool exists(Id id) noexcept;
+
+/// Takes the home from one state to another; false: it is in a third one.
+bool become(Record& record, State from, State to) noexcept;
+
+/// Whose address this is. A guard belongs to the slot before it, and the first guard of a chunk to its first slot.
+struct Place {
+  bool ours = false;
+  Id id{};
+};
+[[nodiscard]] Place find(uintptr_t address) noexcept;
+/// Its neighbours in the same chunk, if there are any.
+[[nodiscard]] Place next_to(Id id, int step) noexcept;
+
+/// Takes a slot that is not in use, chosen at random, and makes its record busy; more are mapped as they fill up.
+/// False: no memory, no address space, no system calls any more.
+[[nodiscard]] bool take_slot(unsigned area, uint64_t random, const pages::Guards& guards, Id& out) noexcept;
+/// The same for `count` GiBs in a row.
+[[nodiscard]] bool take_gibs(size_t count, uint64_t random, Id& out) noexcept;
+/// A busy home is free again; `retire`: for ever in use.
+void give_back(Id id, bool retire) noexcept;
+
+/// Maps a few plain slots ahead: soon there are no system calls any more.
+void stock_up() noexcept;
+/// In a fork child: guards work again (false: they don't, and none is to be relied on), and nobody is growing.
+bool forked(const pages::Guards& guards) noexcept;
+
+/// Calls `visit(id, record)` for each home that has ever been in use.
+template <typename Visit>
+void for_each(Visit&& visit) noexcept;
+
+struct Area {
+  std::atomic<uint32_t> slots;  // mapped, or lost to strangers, so far
+  std::atomic<uint32_t> used;
+  std::atomic<bool> growing;
+  size_t records_end;  // bytes of its part of the table that are mapped; the grower's
+};
+extern constinit Area areas[kGibArea + 1];
+
+template <typename Visit>
+void for_each(Visit&& visit) noexcept {
+  for (uint32_t area = 0; area <= kGibArea; ++area) {
+    const uint32_t end = areas[area].slots.load(std::memory_order_acquire);
+    for (uint32_t index = 0; index < end; ++index)
+      if (const Id id{area, index}; record_of(id).state() != State::absent) visit(id, record_of(id));
+  }
+}
+
+}  // namespace poireau::tracked_alloc::region

@@ -1,0 +1,146 @@
+#include "tracked_alloc/verdict.h"
+
+#include <algorithm>
+#include <atomic>
+
+#include "preload/base/cpu.h"
+#include "preload/base/random.h"
+#include "preload/base/sys.h"
+#include "tracked_alloc/headroom.h"
+#include "tracked_alloc/homes.h"
+#include "tracked_alloc/keepsakes.h"
+#include "tracked_alloc/region.h"
+
+namespace poireau::tracked_alloc {
+namespace {
+
+using region::kPage;
+
+/// Pages that were let through; kAtWork in those that are not yet as they should be. When it is full, no more are.
+constexpr uintptr_t kAtWork = 1;
+constexpr size_t kMostOpened = 1 << 14;
+constinit std::atomic<uintptr_t> opened[kMostOpened]{};
+
+uintptr_t page_of(uintptr_t address) noexcept { return address & -kPage; }
+
+/// The page's entry, or the empty one where it would go; nullptr: neither is near.
+std::atomic<uintptr_t>* entry_of(uintptr_t page) noexcept {
+  const size_t start = scramble(page) % kMostOpened;
+  for (size_t step = 0; step < 64; ++step) {
+    std::atomic<uintptr_t>& entry = opened[(start + step) % kMostOpened];
+    const uintptr_t there = entry.load(std::memory_order_acquire);
+    if ((there & ~kAtWork) == page || there == 0) return &entry;
+  }
+  return nullptr;
+}
+
+bool is_opened(uintptr_t page) noexcept {
+  const std::atomic<uintptr_t>* entry = entry_of(page);
+  return entry != nullptr && entry->load(std::memory_order_acquire) == page;
+}
+
+bool in_use(const Record& record) noexcept {
+  const State state = record.state();
+  return state != State::absent && state != State::part && record.home != 0;
+}
+
+/// How far the address is from the block; 0 within.
+size_t distance(const Record& record, uintptr_t address) noexcept {
+  if (address < record.address) return record.address - address;
+  const uintptr_t end = record.address + std::max<size_t>(record.size, 1);
+  return address < end ? 0 : address - end + 1;
+}
+
+/// The homes around: that of the address, and where it is a guard's, the one behind it.
+struct Around {
+  region::Place own, next;
+};
+Around look_around(uintptr_t address) noexcept {
+  Around around{region::find(address), {}};
+  if (!around.own.ours || around.own.id.area == region::kGibArea) return around;
+  const uintptr_t slot = region::begin_of(around.own.id);
+  const uintptr_t end = slot + region::slot_pages(around.own.id.area) * kPage;
+  if (address >= end) around.next = region::next_to(around.own.id, 1);
+  if (address < slot) around.next = region::next_to(around.own.id, -1);
+  return around;
+}
+
+/// Writes to `to`, which stands for `page`, what a freed block held there, as far as it is known.
+bool put_content_back(const Record& record, uintptr_t page, uintptr_t to) noexcept {
+  if (!in_use(record) || record.live()) return false;
+  const uintptr_t from = std::max(page, record.address);
+  const uintptr_t end = std::min(page + kPage, record.address + record.size);
+  return from < end && keepsakes::restore(record.keepsake, from - record.address,
+                                          reinterpret_cast<void*>(to + (from - page)), end - from) != 0;
+}
+
+/// Makes a closed page accessible, with the content that it had: at once if possible, or another thread may read
+/// zeros in between.
+bool open_with_content(region::Id id, uintptr_t page) noexcept {
+  const Record& record = region::record_of(id);
+  if (void* const filled = sys::map(kPage); filled != nullptr) {
+    if (put_content_back(record, page, reinterpret_cast<uintptr_t>(filled)) &&
+        pages::replace(reinterpret_cast<void*>(page), filled))
+      return true;
+    sys::unmap(filled, kPage);
+  }
+  if (!open_for_good(id, page)) return false;
+  put_content_back(record, page, page);
+  return true;
+}
+
+}  // namespace
+
+Verdict judge_access(uintptr_t address) noexcept {
+  const Around around = look_around(address);
+  if (!around.own.ours) return {};
+  const bool guards_here = around.own.id.area == region::kGibArea || around.own.id.area % 2 != 0;
+  if (!guards_here) return {};
+  if (is_opened(page_of(address))) return {Finding::open};
+  const Record* nearest = nullptr;
+  for (const region::Place& place : {around.own, around.next}) {
+    if (!place.ours) continue;
+    const Record& record = region::record_of(place.id);
+    if (!in_use(record)) continue;
+    if (nearest == nullptr || distance(record, address) < distance(*nearest, address) ||
+        (distance(record, address) == distance(*nearest, address) && record.live()))
+      nearest = &record;
+  }
+  if (nearest == nullptr) return {Finding::wild};
+  Verdict verdict{Finding::use_after_free, describe(*nearest)};
+  verdict.offset = static_cast<ptrdiff_t>(address - verdict.block.address);
+  if (!nearest->live()) {
+    verdict.block.live = false;
+    return verdict;
+  }
+  if (address >= nearest->home && address < nearest->home + nearest->pages * kPage)
+    verdict.finding = Finding::open;
+  else
+    verdict.finding = verdict.offset < 0 ? Finding::underflow : Finding::overflow;
+  return verdict;
+}
+
+bool let_through(uintptr_t address) noexcept {
+  const uintptr_t page = page_of(address);
+  const Around around = look_around(address);
+  if (!around.own.ours) return false;
+  std::atomic<uintptr_t>* const entry = entry_of(page);
+  if (entry == nullptr) return false;
+  if (uintptr_t there = 0; !entry->compare_exchange_strong(there, page | kAtWork)) {
+    for (int patience = 1 << 20; there == (page | kAtWork) && patience > 0; --patience) {
+      cpu::pause();
+      there = entry->load(std::memory_order_acquire);
+    }
+    return false;
+  }
+  for (const region::Place& place : {around.own, around.next})
+    if (place.ours) region::record_of(place.id).exposed.store(true);
+  if (!open_with_content(around.own.id, page)) {
+    entry->store(0);
+    return false;
+  }
+  entry->store(page, std::memory_order_release);
+  return true;
+}
+
+}  // namespace poireau::tracked_alloc
