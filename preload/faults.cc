@@ -240,8 +240,9 @@ void look_into(void* given) noexcept {
                 .block = verdict.finding == Finding::wild ? nullptr : &verdict.block,
                 .context = fault.context});
   if (options.on_error.load(std::memory_order_relaxed) != OnError::go_on) return;
-  fault.settled = tracked_alloc::let_through(fault.address) ||
-                  tracked_alloc::judge_access(fault.address).finding == Finding::open;  // another was faster
+  const bool opened = tracked_alloc::let_through(fault.address);
+  const bool known = tracked_alloc::judge_access(fault.address).finding == Finding::open;  // or another was faster
+  fault.settled = executes ? known : opened || known;  // else it would never come to an end
 }
 
 [[gnu::noinline]] bool settle(uintptr_t address, const ucontext_t* context) noexcept {

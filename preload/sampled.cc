@@ -149,7 +149,8 @@ bool may_have_home(const Request& request) noexcept {
 }
 
 /// A pointer that is not the beginning of a live block, given to a function that needs one.
-void complain(Error resize_or_free, const Claim& claim, const void* ptr, std::string_view function) noexcept {
+void complain(Error resize_or_free, const Claim& claim, const void* ptr, std::string_view function,
+              const void* caller) noexcept {
   const bool at_begin = claim.offset == 0;
   const bool known = claim.found != Claim::Found::nowhere;
   const bool freed = claim.found == Claim::Found::freed || claim.found == Claim::Found::busy;
@@ -158,7 +159,8 @@ void complain(Error resize_or_free, const Claim& claim, const void* ptr, std::st
   tell({.error = error,
         .address = reinterpret_cast<uintptr_t>(ptr),
         .block = known ? &claim.block : nullptr,
-        .function = function});
+        .function = function,
+        .caller = caller});
 }
 
 void say_guards_are_gone() noexcept {
@@ -192,7 +194,7 @@ void complain_of_write(const tracked_alloc::Block& block, tracked_alloc::noise::
         .found = {reinterpret_cast<const unsigned char*>(damage.first), damage.bytes}});
 }
 
-void check_slack(const Claim& claim, std::string_view function) noexcept {
+void check_slack(const Claim& claim, std::string_view function, const void* caller) noexcept {
   const tracked_alloc::Slack slack = tracked_alloc::inspect(claim);
   for (const tracked_alloc::noise::Damage& damage : {slack.before, slack.behind})
     if (damage.first != 0)
@@ -200,7 +202,8 @@ void check_slack(const Claim& claim, std::string_view function) noexcept {
             .address = damage.first,
             .block = &claim.block,
             .function = function,
-            .found = {reinterpret_cast<const unsigned char*>(damage.first), damage.bytes}});
+            .found = {reinterpret_cast<const unsigned char*>(damage.first), damage.bytes},
+            .caller = caller});
 }
 
 }  // namespace
@@ -242,9 +245,11 @@ void* move_in(const Request& request, const Verdict& verdict, void* ptr) noexcep
   if (request.size == 0 || map_of(next.malloc_usable_size) != map_of(next.realloc) || !may_have_home(request))
     return nullptr;
   const int error = errno;
+  const size_t size = real.malloc_usable_size(ptr);
+  if (size == 0) return nullptr;  // some don't know before their own constructor
   void* const home = find_home(request, wanted_of(request, verdict));
   if (home == nullptr) return nullptr;
-  std::memcpy(home, ptr, std::min(real.malloc_usable_size(ptr), request.size));
+  std::memcpy(home, ptr, std::min(size, request.size));
   real.free(ptr);
   settle(request, verdict, true);
   errno = error;
@@ -294,28 +299,30 @@ bool release(void* ptr, Release with, size_t size, const void* caller) noexcept 
   switch (claim.found) {
     case Claim::Found::strangers:
       if (is_memory(ptr)) return false;
-      complain(Error::invalid_free, {.found = Claim::Found::nowhere}, ptr, name_of(with));
+      complain(Error::invalid_free, {.found = Claim::Found::nowhere}, ptr, name_of(with), caller);
       return true;
     case Claim::Found::block:
       break;
     case Claim::Found::watched:
       return true;  // lost, and nobody's fault
     default:
-      complain(Error::invalid_free, claim, ptr, name_of(with));
+      complain(Error::invalid_free, claim, ptr, name_of(with), caller);
       return true;
   }
   if (mismatch(claim.block, family_of(with)))
     tell({.error = Error::wrong_function,
           .address = claim.block.address,
           .block = &claim.block,
-          .function = name_of(with)});
+          .function = name_of(with),
+          .caller = caller});
   else if (size != kNoSize && size != claim.block.size)
     tell({.error = Error::wrong_size,
           .address = claim.block.address,
           .block = &claim.block,
           .function = name_of(with),
-          .given_size = size});
-  check_slack(claim, name_of(with));
+          .given_size = size,
+          .caller = caller});
+  check_slack(claim, name_of(with), caller);
   tracked_alloc::finish(claim, death(caller), policy());
   return true;
 }
@@ -345,15 +352,17 @@ Loan borrow(const Request& request, void* ptr) noexcept {
   const Claim claim = tracked_alloc::claim(ptr);
   if (claim.found == Claim::Found::strangers) return {theirs, ptr};
   if (claim.found != Claim::Found::block) {
-    if (claim.found != Claim::Found::watched) complain(Error::resize_of_freed, claim, ptr, name_of(request.kind));
+    if (claim.found != Claim::Found::watched)
+      complain(Error::resize_of_freed, claim, ptr, name_of(request.kind), request.caller);
     return {done, real.malloc(request.size)};  // what was there is gone
   }
   if (mismatch(claim.block, taken_by(request.kind)))
     tell({.error = Error::wrong_function,
           .address = claim.block.address,
           .block = &claim.block,
-          .function = name_of(request.kind)});
-  check_slack(claim, name_of(request.kind));
+          .function = name_of(request.kind),
+          .caller = request.caller});
+  check_slack(claim, name_of(request.kind), request.caller);
 
   // A resize is a request like any other: whether the block keeps a home is decided anew, by its new size.
   Verdict verdict{Way::real};
@@ -439,7 +448,7 @@ void prepare_homes() noexcept {
 }
 
 void check_all() noexcept {
-  tracked_alloc::for_each_live([](const Claim& claim) { check_slack(claim, "exit"); });
+  tracked_alloc::for_each_live([](const Claim& claim) { check_slack(claim, "exit", nullptr); });
   tracked_alloc::look_for_writes();
 }
 

@@ -31,7 +31,7 @@ CXX: Layers = {
     "bootstrap": ("preload/bootstrap.*", "base config tracked_alloc"),
     "real": ("preload/real.*", "base config tables facts bootstrap"),
     "stack": ("preload/stack* preload/depot.*", "base config facts tracked_alloc"),
-    "report": ("preload/report.*", "base config tables facts stack tracked_alloc"),
+    "report": ("preload/report.* preload/report_text.*", "base config tables facts stack tracked_alloc"),
     "faults": ("preload/faults.*", "base config tables facts real stack report tracked_alloc"),
     "events": ("preload/event.h preload/event.cc preload/sink* preload/lttng/*", "base config tables facts"),
     "sampled": (

@@ -10,6 +10,7 @@
 #include "tracked_alloc/cache.h"
 #include "tracked_alloc/headroom.h"
 #include "tracked_alloc/keepsakes.h"
+#include "tracked_alloc/pages_steps.h"
 #include "tracked_alloc/placement.h"
 #include "tracked_alloc/ration.h"
 
@@ -22,11 +23,15 @@ using region::kGibArea;
 using region::kMarginPages;
 using region::kPage;
 
+constexpr size_t kMapped = 128 << 10;  // malloc asks the kernel for a block of so many bytes, and gives it back
 constexpr size_t kReach = 256;  // around a plain block so many bytes are noise; around a guarded one all of its pages
 
 constinit Settings settings{};
 constinit const pages::Guards* guards = &pages::kNone;
 constinit std::atomic<bool> ready{false}, guards_are_gone{false}, any_guarded{false};
+// A program full of errors is not to run out of mappings: no more homes are guarded.
+constinit std::atomic<bool> enough_met{false};
+constinit std::atomic<uint32_t> errors_met{0};
 constinit std::atomic<uint64_t> draws{0}, live{0}, live_bytes{0}, guarded_homes{0}, placed{0};
 
 uint64_t random() noexcept { return scramble(settings.seed + scramble(draws.fetch_add(1, std::memory_order_relaxed))); }
@@ -34,11 +39,12 @@ uint64_t random() noexcept { return scramble(settings.seed + scramble(draws.fetc
 bool sealed() noexcept { return pages::sealed() != pages::Seal::none; }
 
 bool guards_work() noexcept {
-  return guards->mechanism != pages::Mechanism::none && !sealed() && !guards_are_gone.load(std::memory_order_relaxed);
+  return guards->mechanism != pages::Mechanism::none && !sealed() && !guards_are_gone.load(std::memory_order_relaxed) &&
+         !enough_met.load(std::memory_order_relaxed);
 }
 
 bool put_guards_up() noexcept {
-  if (region::forked(*guards)) return true;
+  if (region::guard_again(*guards)) return true;
   if (!guards_are_gone.exchange(true) && settings.guards_gone != nullptr) settings.guards_gone();
   return false;
 }
@@ -279,6 +285,8 @@ void finish(const Claim& claim, const Death& death, const Policy& policy) noexce
   record.death = death;
   live.fetch_sub(1, std::memory_order_relaxed);
   live_bytes.fetch_sub(record.size, std::memory_order_relaxed);
+  // What the program made of its pages' rights would have gone with them.
+  if (record.size >= kMapped) static_cast<void>(pages::protect(pointer(record.home), record.pages * kPage, true));
   if (!record.guarded) {
     record.poisoned = policy.poison;
     if (policy.poison) noise::fill(record.address, record.address + record.size);
@@ -339,6 +347,7 @@ pages::Seal seal(pages::Seal seal) noexcept {
 bool forked(uint64_t seed) noexcept {
   settings.seed = seed;
   if (!begun()) return true;
+  region::forked();
   return put_guards_up();
 }
 
@@ -347,7 +356,15 @@ bool mend_guards() noexcept {
   return put_guards_up();
 }
 
-bool open_for_good(Id id, uintptr_t page) noexcept { return map_home(id, page, kPage, true); }
+bool open_for_good(Id id, uintptr_t page) noexcept {
+  if (map_home(id, page, kPage, true)) return true;
+  return guards->mechanism == pages::Mechanism::mprotect && pages::protect(pointer(page), kPage, true);
+}
+
+void met_error() noexcept {
+  constexpr uint32_t kEnough = 4096;
+  if (errors_met.fetch_add(1, std::memory_order_relaxed) >= kEnough) enough_met.store(true, std::memory_order_relaxed);
+}
 
 void look_for_writes() noexcept {
   region::for_each([](Id, Record& record) {

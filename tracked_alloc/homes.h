@@ -102,6 +102,8 @@ struct Census {
 [[nodiscard]] Block describe(const Record& record) noexcept;
 /// Makes a page of the home's surroundings accessible, whatever becomes of it then (let_through).
 [[nodiscard]] bool open_for_good(region::Id id, uintptr_t page) noexcept;
+/// Another page was let through.
+void met_error() noexcept;
 
 template <typename Visit>
 void for_each_live(Visit&& visit) noexcept {

@@ -10,10 +10,13 @@ namespace poireau::tracked_alloc::quarantine {
 namespace {
 
 constexpr size_t kFew = 64, kMany = 1 << 20;
+constexpr size_t kGibs = 4096;  // of the 16384 that there are
 
 constinit Ring::Cell few_cells[kFew]{};
 constinit Ring few{few_cells, kFew};
 constinit Ring many{nullptr, kMany};
+constinit Ring::Cell gib_cells[kGibs]{};
+constinit Ring gibs{gib_cells, kGibs};
 constinit std::atomic<int> room{0};  // 0: not asked for yet; 1: being asked for, or there is none; 2: there
 constinit std::atomic<size_t> held{0};
 constinit std::atomic<uint32_t> inside[region::kGibArea + 1]{};
@@ -35,6 +38,12 @@ Ring& ring() noexcept {
   return many;
 }
 
+/// When its oldest came; UINT64_MAX: it is empty.
+uint64_t since(const Ring& homes) noexcept {
+  const uint64_t first = homes.oldest();
+  return first == 0 ? UINT64_MAX : region::record_of(region::Id::unpack(first)).death.time;
+}
+
 void leave(uint64_t number) noexcept {
   const region::Id id = region::Id::unpack(number);
   Record& record = region::record_of(id);
@@ -47,16 +56,18 @@ void leave(uint64_t number) noexcept {
 }  // namespace
 
 void enter(region::Id id, const Limits& limits, uint64_t now) noexcept {
-  Ring& homes_in = ring();
+  Ring& slots = ring();
   held.fetch_add(region::record_of(id).pages * region::kPage, std::memory_order_relaxed);
   inside[id.area].fetch_add(1, std::memory_order_relaxed);
-  if (const uint64_t pushed_out = homes_in.push(id.packed()); pushed_out != 0) leave(pushed_out);
+  Ring& own = id.area == region::kGibArea ? gibs : slots;
+  if (const uint64_t pushed_out = own.push(id.packed()); pushed_out != 0) leave(pushed_out);
   for (int most = 0; most < 16; ++most) {  // a lowered limit is met over a few turns
-    bool over = homes_in.size() > limits.homes || held.load(std::memory_order_relaxed) > limits.bytes;
-    if (const uint64_t first = homes_in.oldest(); !over && limits.ticks != 0 && first != 0)
-      over = now - region::record_of(region::Id::unpack(first)).death.time > limits.ticks;
+    const uint64_t slot_since = since(slots), gib_since = since(gibs);
+    const bool over = slots.size() + gibs.size() > limits.homes ||
+                      held.load(std::memory_order_relaxed) > limits.bytes ||
+                      (limits.ticks != 0 && now - std::min({now, slot_since, gib_since}) > limits.ticks);
     if (!over) return;
-    const uint64_t oldest = homes_in.pop();
+    const uint64_t oldest = (slot_since <= gib_since ? slots : gibs).pop();
     if (oldest == 0) return;
     leave(oldest);
   }
@@ -75,6 +86,6 @@ bool make_room(unsigned area) noexcept {
 }
 
 size_t bytes() noexcept { return held.load(std::memory_order_relaxed); }
-size_t homes() noexcept { return ring().size(); }
+size_t homes() noexcept { return ring().size() + gibs.size(); }
 
 }  // namespace poireau::tracked_alloc::quarantine

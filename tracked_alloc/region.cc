@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "preload/base/cpu.h"
 #include "preload/base/random.h"
 #include "preload/base/sys.h"
 #include "tracked_alloc/headroom.h"
@@ -56,6 +57,13 @@ class Growth {
   Area& area_;
   const bool mine_;
 };
+
+/// Whether another thread has just made an area grow that had `before` slots. It waits for a moment, no longer: that
+/// thread may be the one that a signal has interrupted here.
+bool has_grown(const Area& area, uint32_t before) noexcept {
+  for (int patience = 1 << 14; patience > 0 && area.growing.load(std::memory_order_acquire); --patience) cpu::pause();
+  return area.slots.load(std::memory_order_acquire) != before;
+}
 
 /// Whether somebody else has mapped something in this chunk, rather than there being no memory.
 bool is_strangers(uintptr_t chunk) noexcept {
@@ -149,7 +157,7 @@ bool take_slot(unsigned number, uint64_t random, const pages::Guards& guards, Id
     // Under-full, so that a freed slot is not soon another's, and few draws are needed.
     const uint32_t slots = area.slots.load(std::memory_order_acquire);
     const uint32_t used = area.used.load(std::memory_order_relaxed);
-    if (used >= slots - slots / 4 && !grow(number, guards) && used >= slots) return false;
+    if (used >= slots - slots / 4 && !grow(number, guards) && used >= slots && !has_grown(area, slots)) return false;
     const uint32_t now = area.slots.load(std::memory_order_acquire);
     if (now == 0) continue;
     const Id id{number, static_cast<uint32_t>(multiply_high(now, draws.next()))};
@@ -175,8 +183,9 @@ bool take_gibs(size_t count, uint64_t random, Id& out) noexcept {
   Area& area = areas[kGibArea];
   if (area.slots.load(std::memory_order_acquire) == 0) {
     const Growth growth(area);
-    if (!growth || !extend_table(kGibArea, kGibCount)) return false;
-    area.slots.store(kGibCount, std::memory_order_release);
+    if (growth && !extend_table(kGibArea, kGibCount)) return false;
+    if (growth) area.slots.store(kGibCount, std::memory_order_release);
+    if (!growth && !has_grown(area, 0)) return false;
   }
   if (count > kGibCount / 4 || area.used.fetch_add(static_cast<uint32_t>(count)) + count > kMostGibs) {
     if (count <= kGibCount / 4) area.used.fetch_sub(static_cast<uint32_t>(count));
@@ -225,12 +234,9 @@ void stock_up() noexcept {
     if (areas[area_of(size_class, false)].slots.load() == 0) grow(area_of(size_class, false), pages::kNone);
 }
 
-bool forked(const pages::Guards& guards) noexcept {
-  for (uint32_t number = 0; number < kGibArea; ++number) {
-    Area& area = areas[number];
-    area.growing.store(false, std::memory_order_relaxed);
-    if (number % 2 == 0) continue;
-    const uint32_t end = area.slots.load(std::memory_order_relaxed);
+bool guard_again(const pages::Guards& guards) noexcept {
+  for (uint32_t number = 1; number < kGibArea; number += 2) {
+    const uint32_t end = areas[number].slots.load(std::memory_order_acquire);
     const uint32_t step = static_cast<uint32_t>(slots_per_chunk(number));
     for (uint32_t index = 0; index < end;) {
       const uint32_t first = index;
@@ -241,8 +247,11 @@ bool forked(const pages::Guards& guards) noexcept {
       if (size == 0) index += step;
     }
   }
-  areas[kGibArea].growing.store(false, std::memory_order_relaxed);
   return true;
+}
+
+void forked() noexcept {
+  for (Area& area : areas) area.growing.store(false, std::memory_order_relaxed);
 }
 
 }  // namespace poireau::tracked_alloc::region

@@ -79,8 +79,10 @@ void give_back(Id id, bool retire) noexcept;
 
 /// Maps a few plain slots ahead: soon there are no system calls any more.
 void stock_up() noexcept;
-/// In a fork child: guards work again (false: they don't, and none is to be relied on), and nobody is growing.
-bool forked(const pages::Guards& guards) noexcept;
+/// Guards work again (false: they don't, and none is to be relied on).
+bool guard_again(const pages::Guards& guards) noexcept;
+/// In a fork child: no other thread is making areas grow.
+void forked() noexcept;
 
 /// Calls `visit(id, record)` for each home that has ever been in use.
 template <typename Visit>

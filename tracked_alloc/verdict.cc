@@ -16,7 +16,7 @@ namespace {
 
 using region::kPage;
 
-/// Pages that were let through; kAtWork in those that are not yet as they should be. When it is full, no more are.
+/// Pages that were let through, as far as there is room; kAtWork in those that are not yet as they should be.
 constexpr uintptr_t kAtWork = 1;
 constexpr size_t kMostOpened = 1 << 14;
 constinit std::atomic<uintptr_t> opened[kMostOpened]{};
@@ -124,8 +124,11 @@ bool let_through(uintptr_t address) noexcept {
   const uintptr_t page = page_of(address);
   const Around around = look_around(address);
   if (!around.own.ours) return false;
+  met_error();
+  for (const region::Place& place : {around.own, around.next})
+    if (place.ours) region::record_of(place.id).exposed.store(true);
   std::atomic<uintptr_t>* const entry = entry_of(page);
-  if (entry == nullptr) return false;
+  if (entry == nullptr) return open_with_content(around.own.id, page);  // and nobody will know
   if (uintptr_t there = 0; !entry->compare_exchange_strong(there, page | kAtWork)) {
     for (int patience = 1 << 20; there == (page | kAtWork) && patience > 0; --patience) {
       cpu::pause();
@@ -133,8 +136,6 @@ bool let_through(uintptr_t address) noexcept {
     }
     return false;
   }
-  for (const region::Place& place : {around.own, around.next})
-    if (place.ours) region::record_of(place.id).exposed.store(true);
   if (!open_with_content(around.own.id, page)) {
     entry->store(0);
     return false;

@@ -88,8 +88,9 @@ struct Home final : Way {
     policy.guard = guarded ? tracked_alloc::ration::kAll : tracked_alloc::ration::kNone;
   }
   void block(int) override {
-    wanted.birth.time = cpu::ticks();
-    void* const ptr = tracked_alloc::allocate(wanted, policy).block;
+    tracked_alloc::Wanted request = wanted;
+    request.birth.time = cpu::ticks();
+    void* const ptr = tracked_alloc::allocate(request, policy).block;
     if (ptr == nullptr) give_up("no home");
     touch(ptr);
     const tracked_alloc::Claim claim = tracked_alloc::claim(ptr);
@@ -97,7 +98,7 @@ struct Home final : Way {
     if (slack.before.first != 0 || slack.behind.first != 0) give_up("somebody wrote beside the block");
     tracked_alloc::finish(claim, {cpu::ticks(), 1, 1}, policy);
   }
-  tracked_alloc::Wanted wanted;
+  const tracked_alloc::Wanted wanted;
   tracked_alloc::Policy policy{0, 2'000'000'000, {size_t{1} << 30, 65536, 0}, 32 << 20, false};
 };
 

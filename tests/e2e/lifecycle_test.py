@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 
@@ -67,7 +68,7 @@ def test_guarded_homes_leave_two_signal_handlers_and_nothing_else(program, run_b
     environment = {"POIREAU_SAMPLE_PERIOD": "1", "POIREAU_GUARD_MECHANISM": mechanism}
     bare, ours = (run([program("footprint.c")], environment) for run in (run_bare, run_preloaded))
     assert ours.stdout != bare.stdout
-    assert ours.stdout.replace("SigCgt:\t0000000000000440", "SigCgt:\t0000000000000000") == bare.stdout
+    assert re.sub("(SigCgt:.*)440", r"\g<1>000", ours.stdout) == bare.stdout
 
 
 @pytest.mark.slow

@@ -113,7 +113,7 @@ TEST_F(StackTest, IsAsDeepAsThereIsRoomAndAsTheOptionSays) {
   }
 }
 
-[[gnu::noinline]] Stack at_depth(int depth) {  // NOLINT(misc-no-recursion)
+[[gnu::noinline]] Stack at_depth(int depth) {
   Stack frames = depth == 0 ? captured(stack::kMostFrames) : at_depth(depth - 1);
   asm volatile("" ::: "memory");
   return frames;

@@ -135,7 +135,7 @@ INSTANTIATE_TEST_SUITE_P(AtPeriod, Unshadowed, testing::Values(0, 1, 1000, 512 <
 TEST(Unshadowed, EverySystemCallMayFail) {
   options.sample_period.store(1);
   const auto use = [] {
-    for (const size_t size : {10ul, 5000ul, 3'000'000ul}) {
+    for (const size_t size : {10ul, 5000ul, 50'000ul}) {
       char* block = static_cast<char*>(poireau_malloc(size));
       ASSERT_NE(block, nullptr);
       std::memset(block, 1, size);
@@ -149,8 +149,8 @@ TEST(Unshadowed, EverySystemCallMayFail) {
     options.guard.store(guard);
     for (int again = 0; again < 3; ++again) fault::for_each_fault(use);
     const int calls = fault::for_each_fault(use);
-    EXPECT_TRUE(guard == kGuardAll ? calls > 10 : calls < 4)
-        << "plain homes cost no system call but to give memory back";
+    EXPECT_TRUE(guard == kGuardAll ? calls > 4 : calls < 4)
+        << calls << "plain homes cost no system call but to give memory back";
   }
   options.guard.store(kGuardGoverned);
   options.sample_period.store(512 << 10);

@@ -96,7 +96,7 @@ def test_heavy_modules_pass_as_without_us(
     check(module, setting, bare, tmp_path, exercised)
 
 
-@in_every_home("glibc-1-mprotect", "glibc-1-userfaultfd-locked", "glibc-1000-markers-all-filter from inside")
+@in_every_home("glibc-1000-mprotect-all", "glibc-1000-userfaultfd-locked", "glibc-1000-markers-all-filter from inside")
 @pytest.mark.parametrize(
     "module",
     [

@@ -224,6 +224,84 @@ TEST_P(Homes, ResizesInPlaceWhereThereIsRoom) {
   });
 }
 
+TEST_P(Homes, LargeBlocksGrowAndShrinkWhereTheyAre) {
+  for (const uint64_t guard : {ration::kAll, ration::kNone}) {
+    alone([guard] {
+      constexpr size_t kStep = 100'000;
+      char* block = static_cast<char*>(allocate(wanted(20 * kStep), policy_of(guard)).block);
+      int moves = 0;
+      size_t size = 20 * kStep;
+      std::memset(block, 1, size);
+      for (; size < 1000 * kStep; size += kStep) {
+        const Claim got = claim(block);
+        ASSERT_EQ(inspect(got).behind.first, 0u);
+        if (!resize(got, wanted(size + kStep))) {
+          char* const moved = static_cast<char*>(allocate(wanted(size + kStep), policy_of(guard)).block);
+          std::memcpy(moved, block, size);
+          finish(got, now(), policy_of(guard));
+          block = moved;
+          ++moves;
+        }
+        ASSERT_EQ(block[size - 1], 1);
+        std::memset(block + size, 1, kStep);
+      }
+      EXPECT_LT(moves, 4);
+      const Claim got = claim(block);
+      ASSERT_TRUE(resize(got, wanted(30 * kStep)));
+      EXPECT_EQ(block[30 * kStep - 1], 1);
+      EXPECT_EQ(inspect(claim(block)).behind.first, 0u);
+      EXPECT_TRUE(faults(block + 30 * kStep + 2 * 4096));
+    });
+  }
+}
+
+TEST_P(Homes, WhereAllHomesAreInQuarantineTheOldestLeave) {
+  constexpr int kBlocks = 9000;  // more than there may be GiB homes
+  alone(
+      [] {
+        for (int i = 0; i < kBlocks; ++i) {
+          const Home home = allocate(wanted(16), kGuardAll);
+          ASSERT_NE(home.block, nullptr) << i;
+          const Claim got = claim(home.block);
+          ASSERT_TRUE(got.block.guarded) << i;
+          finish(got, now(), kGuardAll);
+        }
+      },
+      Placement::gib);
+}
+
+TEST_P(Homes, APageLetThroughAfterQuarantineIsNoHomeAnyMore) {
+  alone([] {
+    Policy policy = kGuardAll;
+    policy.quarantine.homes = 0;
+    char* const block = static_cast<char*>(allocate(wanted(4000), policy).block);
+    const Claim got = claim(block);
+    finish(got, now(), policy);
+    ASSERT_TRUE(let_through(reinterpret_cast<uintptr_t>(block)));
+    std::memset(block, 1, 4000);
+    for (int i = 0; i < 5000; ++i) {
+      char* const other = static_cast<char*>(allocate(wanted(4000), policy).block);
+      ASSERT_NE(other, nullptr);
+      ASSERT_NE((reinterpret_cast<uintptr_t>(other) ^ reinterpret_cast<uintptr_t>(block)) / 4096, 0u);
+      finish(claim(other), now(), policy);
+    }
+  });
+}
+
+TEST_P(Homes, WhatTheProgramDidToItsPagesRightsEndsWithItsBlock) {
+  alone([] {
+    for (const uint64_t guard : {ration::kAll, ration::kNone}) {
+      for (int i = 0; i < 5; ++i) {
+        constexpr size_t kSize = 4 << 20;
+        char* const block = static_cast<char*>(allocate(wanted(kSize, 4096), policy_of(guard)).block);
+        std::memset(block, 1, kSize);
+        ASSERT_EQ(mprotect(block, kSize, PROT_NONE), 0);
+        finish(claim(block), now(), policy_of(guard));
+      }
+    }
+  });
+}
+
 TEST_P(Homes, StrangersInTheRegionStayStrangers) {
   alone([] {
     ASSERT_NE(allocate(wanted(16), kGuardAll).block, nullptr);
@@ -257,7 +335,8 @@ TEST_P(Homes, TheQuarantineKeepsItsBudgets) {
     for (int i = 0; i < 1000; ++i) finish(claim(allocate(wanted(16), policy).block), now(), policy);
     EXPECT_LE(quarantine::bytes(), 8 * 4096u);
     policy.quarantine = {size_t{1} << 30, 1000, 1000};
-    for (uint64_t time = 1'000'000; time < 1'100'000; time += 100)
+    const uint64_t start = cpu::ticks() + 1'000'000'000;
+    for (uint64_t time = start; time < start + 100'000; time += 100)
       finish(claim(allocate(wanted(16), policy).block), now(time), policy);
     EXPECT_LE(quarantine::homes(), 12u);
   });
