@@ -29,7 +29,7 @@ constexpr size_t kReach = 256;  // around a plain block so many bytes are noise;
 constinit Settings settings{};
 constinit const pages::Guards* guards = &pages::kNone;
 constinit std::atomic<bool> ready{false}, guards_are_gone{false}, any_guarded{false};
-// A program full of errors is not to run out of mappings: no more homes are guarded.
+// A program full of errors is not to run out of mappings and memory: no more homes are guarded.
 constinit std::atomic<bool> enough_met{false};
 constinit std::atomic<uint32_t> errors_met{0};
 constinit std::atomic<uint64_t> draws{0}, live{0}, live_bytes{0}, guarded_homes{0}, placed{0};
@@ -362,8 +362,8 @@ bool open_for_good(Id id, uintptr_t page) noexcept {
 }
 
 void met_error() noexcept {
-  constexpr uint32_t kEnough = 4096;
-  if (errors_met.fetch_add(1, std::memory_order_relaxed) >= kEnough) enough_met.store(true, std::memory_order_relaxed);
+  const uint32_t enough = guards->mechanism == pages::Mechanism::mprotect ? 4096 : 16384;
+  if (errors_met.fetch_add(1, std::memory_order_relaxed) >= enough) enough_met.store(true, std::memory_order_relaxed);
 }
 
 void look_for_writes() noexcept {

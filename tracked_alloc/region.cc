@@ -18,7 +18,7 @@ static_assert(kRegion + kGibArea * kAreaSize <= kRecords && kRecords + (kGibArea
 static_assert(kArena + kArenaSize <= kGibs && kGibs + kGibCount * kGib == kRegion + kRegionSize);
 
 // A GiB home costs a mapping, of which a process has 65530 unless the administrator says otherwise.
-constexpr size_t kMostGibs = 8192;
+constexpr size_t kMostGibs = 12288;
 
 constexpr uintptr_t chunk_of(Id id) noexcept {
   return kRegion + id.area * kAreaSize + id.index / slots_per_chunk(id.area) * kChunk;
@@ -49,7 +49,9 @@ class Growth {
   Growth(const Growth&) = delete;
   Growth& operator=(const Growth&) = delete;
   ~Growth() {
-    if (mine_) area_.growing.store(false, std::memory_order_release);
+    if (!mine_) return;
+    area_.stuck.store(false, std::memory_order_relaxed);
+    area_.growing.store(false, std::memory_order_release);
   }
   explicit operator bool() const noexcept { return mine_; }
 
@@ -58,10 +60,12 @@ class Growth {
   const bool mine_;
 };
 
-/// Whether another thread has just made an area grow that had `before` slots. It waits for a moment, no longer: that
-/// thread may be the one that a signal has interrupted here.
-bool has_grown(const Area& area, uint32_t before) noexcept {
-  for (int patience = 1 << 14; patience > 0 && area.growing.load(std::memory_order_acquire); --patience) cpu::pause();
+/// Whether another thread has just made an area grow that had `before` slots. That is waited for for a moment, and by
+/// nobody else if in vain: that thread may be the one that a signal has interrupted here, or have left by a jump.
+bool has_grown(Area& area, uint32_t before) noexcept {
+  int patience = area.stuck.load(std::memory_order_relaxed) ? 0 : 1 << 14;
+  while (patience > 0 && area.growing.load(std::memory_order_acquire)) cpu::pause(), --patience;
+  if (patience == 0) area.stuck.store(true, std::memory_order_relaxed);
   return area.slots.load(std::memory_order_acquire) != before;
 }
 

@@ -92,7 +92,8 @@ struct Area {
   std::atomic<uint32_t> slots;  // mapped, or lost to strangers, so far
   std::atomic<uint32_t> used;
   std::atomic<bool> growing;
-  size_t records_end;  // bytes of its part of the table that are mapped; the grower's
+  std::atomic<bool> stuck;  // who is growing it has been waited for in vain
+  size_t records_end;       // bytes of its part of the table that are mapped; the grower's
 };
 extern constinit Area areas[kGibArea + 1];
 
