@@ -54,17 +54,33 @@ uint64_t too_old(uint64_t now) noexcept {
   return gib->compare_exchange_strong(number, 0) ? number : 0;
 }
 
+/// One of the GiB homes, another each time; 0: there is none.
+uint64_t any_gib() noexcept {
+  const uint32_t start = looked_at.fetch_add(1, std::memory_order_relaxed);
+  for (uint32_t i = 0; i < kGibHomes; ++i)
+    if (const uint64_t number = gibs[(start + i) % kGibHomes].exchange(0); number != 0) return number;
+  return 0;
+}
+
 }  // namespace
 
 Leaving put(Id id, size_t limit, uint64_t now) noexcept {
   Leaving leaving;
   const size_t size = size_of(id);
   const uint64_t number = id.area == region::kGibArea ? with_turn(id) : id.packed();
-  if (held.fetch_add(size, std::memory_order_relaxed) + size > limit) {
+  if (size > limit) {
+    held.fetch_add(size, std::memory_order_relaxed);
     send_away(number, leaving);
     return leaving;
   }
-  send_away(too_old(now), leaving);
+  if (held.fetch_add(size, std::memory_order_relaxed) + size > limit)
+    send_away(any_gib(), leaving);  // the newest is the likeliest to be wanted again
+  else
+    send_away(too_old(now), leaving);
+  if (held.load(std::memory_order_relaxed) > limit) {
+    send_away(number, leaving);
+    return leaving;
+  }
   if (id.area != region::kGibArea) {
     send_away(slots[id.area / 2].push(number), leaving);
     return leaving;
@@ -84,7 +100,7 @@ bool take_gib(size_t pages, size_t alignment, Id& out) noexcept {
   for (;;) {
     Ring::Cell* best = nullptr;
     uint64_t chosen = 0;
-    size_t smallest = pages + pages / 4 + 1;
+    size_t smallest = 2 * pages;
     for (Ring::Cell& gib : gibs) {
       const uint64_t number = gib.load();
       if (number == 0) continue;

@@ -28,7 +28,7 @@ constexpr size_t kReach = 256;  // around a plain block so many bytes are noise;
 
 constinit Settings settings{};
 constinit const pages::Guards* guards = &pages::kNone;
-constinit std::atomic<bool> ready{false}, guards_are_gone{false}, any_guarded{false};
+constinit std::atomic<bool> ready{false}, guards_are_gone{false};
 // A program full of errors is not to run out of mappings and memory: no more homes are guarded.
 constinit std::atomic<bool> enough_met{false};
 constinit std::atomic<uint32_t> errors_met{0};
@@ -234,10 +234,7 @@ Home allocate(const Wanted& wanted, const Policy& policy) noexcept {
   live.fetch_add(1, std::memory_order_relaxed);
   live_bytes.fetch_add(record.size, std::memory_order_relaxed);
   placed.fetch_add(1, std::memory_order_relaxed);
-  if (wish.guarded) {
-    guarded_homes.fetch_add(1, std::memory_order_relaxed);
-    any_guarded.store(true, std::memory_order_relaxed);
-  }
+  if (wish.guarded) guarded_homes.fetch_add(1, std::memory_order_relaxed);
   region::become(record, State::busy, State::live);
   return {pointer(record.address), Drop::none};
 }
@@ -253,16 +250,17 @@ Claim claim(const void* ptr) noexcept {
     cpu::pause();
     state = record.state();
   }
-  if (state == State::absent || state == State::part || record.home == 0) return got;
-  got.block = describe(record);
-  got.offset = static_cast<ptrdiff_t>(address - got.block.address);
-  const bool within = got.offset >= 0 && static_cast<size_t>(got.offset) < std::max<size_t>(got.block.size, 1);
-  if (got.offset == 0 && region::become(record, State::live, State::busy)) {
+  if (record.address == address && region::become(record, State::live, State::busy)) {
     got.found = Claim::Found::block;
     got.block = describe(record);
     if (got.block.address == address) return got;
     region::become(record, State::busy, State::live);  // another one by now
   }
+  if (state == State::absent || state == State::part || record.home == 0) return got;
+  got.block = describe(record);
+  got.offset = static_cast<ptrdiff_t>(address - got.block.address);
+  const bool within = got.offset >= 0 && static_cast<size_t>(got.offset) < std::max<size_t>(got.block.size, 1);
+  got.found = Claim::Found::nowhere;
   if (state == State::watched && got.offset == 0)
     got.found = Claim::Found::watched;
   else if (state == State::busy && got.offset == 0)
@@ -347,7 +345,6 @@ pages::Seal seal(pages::Seal seal) noexcept {
 bool forked(uint64_t seed) noexcept {
   settings.seed = seed;
   if (!begun()) return true;
-  region::forked();
   return put_guards_up();
 }
 
@@ -376,7 +373,6 @@ void look_for_writes() noexcept {
 
 Census census() noexcept { return {live.load(), live_bytes.load(), guarded_homes.load(), placed.load()}; }
 pages::Mechanism mechanism() noexcept { return guards->mechanism; }
-bool has_guarded() noexcept { return any_guarded.load(std::memory_order_relaxed); }
 
 Block describe(const Record& record) noexcept {
   return {record.address, record.size,         record.kind,  record.alignment_log2, record.guarded,

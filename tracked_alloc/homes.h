@@ -97,7 +97,6 @@ struct Census {
 };
 [[nodiscard]] Census census() noexcept;
 [[nodiscard]] pages::Mechanism mechanism() noexcept;
-[[nodiscard]] bool has_guarded() noexcept;
 
 [[nodiscard]] Block describe(const Record& record) noexcept;
 /// Makes a page of the home's surroundings accessible, whatever becomes of it then (let_through).

@@ -31,13 +31,12 @@ enum class State : uint8_t {
 /// A home and its block: one entry of the table that free() trusts. Private memory, in our region, far from the
 /// blocks. All-zero: absent. Everything but `state` belongs to the thread that made it `busy`; others may read at
 /// any time and compare `state` before and after.
-struct Record {
+struct alignas(128) Record {             // so that a chunk's records are whole pages
   std::atomic<uint32_t> state_and_turn;  // State in the low 8 bits; above, how often the home has been used
   uint8_t kind, alignment_log2;
   bool guarded;
   bool dirty;                 // an idle home's pages may hold something
   bool poisoned;              // a freed block is filled with noise
-  bool ours;                  // on the first record of each chunk: it is mapped (region.h)
   std::atomic<bool> exposed;  // pages around the block, or its own, were let through: never to be used again
   uintptr_t address;          // of the block
   size_t size;                // as it was asked for
@@ -57,6 +56,6 @@ struct Record {
     return now == State::live || now == State::watched || (now == State::busy && death.time == 0);
   }
 };
-static_assert(sizeof(Record) <= 128);
+static_assert(sizeof(Record) == 128);
 
 }  // namespace poireau::tracked_alloc

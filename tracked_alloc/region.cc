@@ -1,6 +1,7 @@
 #include "tracked_alloc/region.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "preload/base/cpu.h"
 #include "preload/base/random.h"
@@ -11,62 +12,35 @@ namespace poireau::tracked_alloc::region {
 namespace {
 
 constexpr size_t kAreaSize = kTib / 2;
-constexpr size_t kTable = size_t{1} << 33;  // an area's part of the table of records
-constexpr size_t kTableStep = 64 << 10;
-static_assert(kAreaSize / kChunk * slots_per_chunk(0) * sizeof(Record) <= kTable);
+constexpr size_t kChunks = kAreaSize / kChunk;
+constexpr size_t kTableOfChunk = sizeof(Record) << kSlotBits;
+static_assert(kTableOfChunk % kPage == 0);
+static_assert(slots_per_chunk(0) <= size_t{1} << kSlotBits && kChunks * kTableOfChunk <= kTable);
 static_assert(kRegion + kGibArea * kAreaSize <= kRecords && kRecords + (kGibArea + 1) * kTable <= kArena);
 static_assert(kArena + kArenaSize <= kGibs && kGibs + kGibCount * kGib == kRegion + kRegionSize);
 
 // A GiB home costs a mapping, of which a process has 65530 unless the administrator says otherwise.
 constexpr size_t kMostGibs = 12288;
 
-constexpr uintptr_t chunk_of(Id id) noexcept {
-  return kRegion + id.area * kAreaSize + id.index / slots_per_chunk(id.area) * kChunk;
-}
-constexpr uint32_t first_of_chunk(Id id) noexcept {
-  return id.index - id.index % static_cast<uint32_t>(slots_per_chunk(id.area));
+/// Which chunks are mapped: known without a look at what may not be there.
+constinit std::atomic<uint64_t> mapped[kGibArea][kChunks / 64]{};
+
+constexpr uint32_t chunk_number(Id id) noexcept { return id.index >> kSlotBits; }
+constexpr uint32_t slot_number(Id id) noexcept { return id.index & ((1 << kSlotBits) - 1); }
+constexpr uintptr_t chunk_at(uint32_t area, uint32_t chunk) noexcept {
+  return kRegion + area * kAreaSize + chunk * kChunk;
 }
 
-uintptr_t table_of(uint32_t area) noexcept { return kRecords + area * kTable; }
+bool is_mapped(uint32_t area, uint32_t chunk) noexcept {
+  return (mapped[area][chunk / 64].load(std::memory_order_acquire) >> chunk % 64 & 1) != 0;
+}
 
-/// Makes the table reach to record `count` of the area. Only for who is growing it.
-bool extend_table(uint32_t area, size_t count) noexcept {
-  size_t& end = areas[area].records_end;
-  const size_t wanted = (count * sizeof(Record) + kTableStep - 1) / kTableStep * kTableStep;
-  if (wanted <= end) return true;
-  if (!headroom::take(wanted - end)) return false;
-  if (pages::map_plain(reinterpret_cast<void*>(table_of(area) + end), wanted - end, true)) {
-    end = wanted;
-    return true;
-  }
-  headroom::give_back(wanted - end);
+bool map_charged(uintptr_t at, size_t size, const pages::Guards* guards) noexcept {
+  if (!headroom::take(size)) return false;
+  void* const place = reinterpret_cast<void*>(at);
+  if (guards != nullptr ? guards->map(place, size) : pages::map_plain(place, size, true)) return true;
+  headroom::give_back(size);
   return false;
-}
-
-class Growth {
- public:
-  explicit Growth(Area& area) noexcept : area_(area), mine_(!area.growing.exchange(true, std::memory_order_acquire)) {}
-  Growth(const Growth&) = delete;
-  Growth& operator=(const Growth&) = delete;
-  ~Growth() {
-    if (!mine_) return;
-    area_.stuck.store(false, std::memory_order_relaxed);
-    area_.growing.store(false, std::memory_order_release);
-  }
-  explicit operator bool() const noexcept { return mine_; }
-
- private:
-  Area& area_;
-  const bool mine_;
-};
-
-/// Whether another thread has just made an area grow that had `before` slots. That is waited for for a moment, and by
-/// nobody else if in vain: that thread may be the one that a signal has interrupted here, or have left by a jump.
-bool has_grown(Area& area, uint32_t before) noexcept {
-  int patience = area.stuck.load(std::memory_order_relaxed) ? 0 : 1 << 14;
-  while (patience > 0 && area.growing.load(std::memory_order_acquire)) cpu::pause(), --patience;
-  if (patience == 0) area.stuck.store(true, std::memory_order_relaxed);
-  return area.slots.load(std::memory_order_acquire) != before;
 }
 
 /// Whether somebody else has mapped something in this chunk, rather than there being no memory.
@@ -82,41 +56,40 @@ bool is_strangers(uintptr_t chunk) noexcept {
   return false;
 }
 
-/// Maps the area's next chunk; a place that a stranger holds is passed over.
-bool grow(uint32_t number, const pages::Guards& guards) noexcept {
+/// Maps another chunk of the area; a place that a stranger holds is passed over. Whoever else does so at the same time
+/// maps one of his own: nobody waits, also not for a thread that never comes back. Returns its number.
+std::optional<uint32_t> grow(uint32_t number, const pages::Guards& guards) noexcept {
   Area& area = areas[number];
-  const Growth growth(area);
-  if (!growth) return false;
-  const uint32_t more = static_cast<uint32_t>(slots_per_chunk(number));
   for (int attempt = 0; attempt < 8; ++attempt) {
-    const Id first{number, area.slots.load(std::memory_order_relaxed)};
-    void* const chunk = reinterpret_cast<void*>(chunk_of(first));
-    if (chunk_of(first) + kChunk > kRegion + (number + 1) * kAreaSize) return false;
-    if (!extend_table(number, first.index + more) || !headroom::take(kChunk)) return false;
-    const bool mapped = number % 2 != 0 ? guards.map(chunk, kChunk) : pages::map_plain(chunk, kChunk, true);
-    if (!mapped) headroom::give_back(kChunk);
-    if (!mapped && !is_strangers(chunk_of(first))) return false;
-    record_of(first).ours = mapped;
-    area.slots.store(first.index + more, std::memory_order_release);
-    if (mapped) return true;
+    uint32_t chunk = area.reserved.fetch_add(1, std::memory_order_relaxed), next = chunk + 1;
+    const bool exists_at_all = chunk < kChunks;
+    const uintptr_t table = table_of(number) + chunk * kTableOfChunk;
+    const bool has_table = exists_at_all && map_charged(table, kTableOfChunk, nullptr);
+    if (has_table && map_charged(chunk_at(number, chunk), kChunk, number % 2 != 0 ? &guards : nullptr)) {
+      mapped[number][chunk / 64].fetch_or(uint64_t{1} << chunk % 64, std::memory_order_release);
+      area.mapped.fetch_add(1, std::memory_order_relaxed);
+      uint32_t known = area.chunks.load(std::memory_order_relaxed);
+      while (known <= chunk && !area.chunks.compare_exchange_weak(known, chunk + 1, std::memory_order_release)) {
+      }
+      return chunk;
+    }
+    const bool passed_over =
+        exists_at_all && (is_strangers(chunk_at(number, chunk)) || (!has_table && is_strangers(table)));
+    if (has_table && pages::unmap(reinterpret_cast<void*>(table), kTableOfChunk)) headroom::give_back(kTableOfChunk);
+    if (passed_over) continue;
+    area.reserved.compare_exchange_strong(next, chunk, std::memory_order_relaxed);  // there may be memory another time
+    return std::nullopt;
   }
-  return false;
+  return std::nullopt;
 }
 
 }  // namespace
 
 constinit Area areas[kGibArea + 1]{};
 
-bool become(Record& record, State from, State to) noexcept {
-  uint32_t now = record.state_and_turn.load(std::memory_order_relaxed);
-  if (static_cast<State>(now & 0xff) != from) return false;
-  const uint32_t turn = (now & ~0xffu) + (to == State::busy ? 0x100 : 0);
-  return record.state_and_turn.compare_exchange_strong(now, turn | static_cast<uint32_t>(to));
-}
-
 uintptr_t begin_of(Id id) noexcept {
   if (id.area == kGibArea) return kGibs + id.index * kGib;
-  return chunk_of(id) + ((id.index - first_of_chunk(id)) * (slot_pages(id.area) + 1) + 1) * kPage;
+  return chunk_at(id.area, chunk_number(id)) + (slot_number(id) * (slot_pages(id.area) + 1) + 1) * kPage;
 }
 
 uintptr_t end_of_gibs(Id id) noexcept {
@@ -125,11 +98,9 @@ uintptr_t end_of_gibs(Id id) noexcept {
   return kGibs + next * kGib;
 }
 
-Record& record_of(Id id) noexcept { return reinterpret_cast<Record*>(table_of(id.area))[id.index]; }
-
 bool exists(Id id) noexcept {
-  if (id.index >= areas[id.area].slots.load(std::memory_order_acquire)) return false;
-  return id.area == kGibArea ? record_of(id).state() != State::absent : record_of({id.area, first_of_chunk(id)}).ours;
+  if (id.area != kGibArea) return is_mapped(id.area, chunk_number(id));
+  return areas[kGibArea].chunks.load(std::memory_order_acquire) != 0 && record_of(id).state() != State::absent;
 }
 
 Place find(uintptr_t address) noexcept {
@@ -143,35 +114,37 @@ Place find(uintptr_t address) noexcept {
     const size_t offset = address - kRegion - id.area * kAreaSize;
     const size_t per_chunk = slots_per_chunk(id.area), page = offset % kChunk / kPage;
     const size_t slot = page == 0 ? 0 : std::min((page - 1) / (slot_pages(id.area) + 1), per_chunk - 1);
-    id.index = static_cast<uint32_t>(offset / kChunk * per_chunk + slot);
+    id.index = static_cast<uint32_t>(offset / kChunk << kSlotBits | slot);
   }
   return {exists(id), id};
 }
 
 Place next_to(Id id, int step) noexcept {
-  const Id other{id.area, id.index + static_cast<uint32_t>(step)};
-  if (id.area == kGibArea || first_of_chunk(other) != first_of_chunk(id)) return {};
-  return {exists(other), other};
+  const uint32_t slot = slot_number(id) + static_cast<uint32_t>(step);  // wraps below 0
+  if (id.area == kGibArea || slot >= slots_per_chunk(id.area)) return {};
+  return {exists(id), {id.area, chunk_number(id) << kSlotBits | slot}};
 }
 
 bool take_slot(unsigned number, uint64_t random, const pages::Guards& guards, Id& out) noexcept {
   Area& area = areas[number];
+  const uint32_t per_chunk = static_cast<uint32_t>(slots_per_chunk(number));
   Random draws{random};
+  constexpr int kUnlucky = 60;
   for (int attempt = 0; attempt < 64; ++attempt) {
     // Under-full, so that a freed slot is not soon another's, and few draws are needed.
-    const uint32_t slots = area.slots.load(std::memory_order_acquire);
+    const uint32_t slots = area.mapped.load(std::memory_order_relaxed) * per_chunk;
     const uint32_t used = area.used.load(std::memory_order_relaxed);
-    if (used >= slots - slots / 4 && !grow(number, guards) && used >= slots && !has_grown(area, slots)) return false;
-    const uint32_t now = area.slots.load(std::memory_order_acquire);
-    if (now == 0) continue;
-    const Id id{number, static_cast<uint32_t>(multiply_high(now, draws.next()))};
+    std::optional<uint32_t> fresh;
+    if (used >= slots - slots / 4 || attempt > kUnlucky) fresh = grow(number, guards);
+    if (!fresh && used >= slots) return false;
+    const uint32_t now = area.chunks.load(std::memory_order_acquire);
+    const uint32_t any = static_cast<uint32_t>(multiply_high(now, draws.next()));
+    const uint32_t chunk = attempt > kUnlucky ? fresh.value_or(any) : any;
+    const uint32_t slot = static_cast<uint32_t>(multiply_high(per_chunk, draws.next()));
+    const Id id{number, chunk << kSlotBits | slot};
+    if (now == 0 || !exists(id)) continue;
     Record& record = record_of(id);
-    if (!exists(id) || (!become(record, State::idle, State::busy) && !become(record, State::absent, State::busy)))
-      continue;
-    if (record.exposed.load(std::memory_order_relaxed)) {
-      become(record, State::busy, State::retired);
-      continue;
-    }
+    if (!become(record, State::idle, State::busy) && !become(record, State::absent, State::busy)) continue;
     area.used.fetch_add(1, std::memory_order_relaxed);
     if (record.exposed.load()) {  // let through since its block left quarantine
       give_back(id, true);
@@ -185,11 +158,11 @@ bool take_slot(unsigned number, uint64_t random, const pages::Guards& guards, Id
 
 bool take_gibs(size_t count, uint64_t random, Id& out) noexcept {
   Area& area = areas[kGibArea];
-  if (area.slots.load(std::memory_order_acquire) == 0) {
-    const Growth growth(area);
-    if (growth && !extend_table(kGibArea, kGibCount)) return false;
-    if (growth) area.slots.store(kGibCount, std::memory_order_release);
-    if (!growth && !has_grown(area, 0)) return false;
+  if (area.chunks.load(std::memory_order_acquire) == 0) {
+    // Who comes second finds the table there already, mapped by the first a moment ago.
+    const bool first = map_charged(table_of(kGibArea), kGibCount * sizeof(Record), nullptr);
+    if (!first && !sys::readable(reinterpret_cast<const void*>(table_of(kGibArea)))) return false;
+    area.chunks.store(1, std::memory_order_release);
   }
   if (count > kGibCount / 4 || area.used.fetch_add(static_cast<uint32_t>(count)) + count > kMostGibs) {
     if (count <= kGibCount / 4) area.used.fetch_sub(static_cast<uint32_t>(count));
@@ -235,27 +208,20 @@ void give_back(Id id, bool retire) noexcept {
 
 void stock_up() noexcept {
   for (unsigned size_class = 0; size_class < 4; ++size_class)
-    if (areas[area_of(size_class, false)].slots.load() == 0) grow(area_of(size_class, false), pages::kNone);
+    if (areas[area_of(size_class, false)].chunks.load() == 0) grow(area_of(size_class, false), pages::kNone);
 }
 
 bool guard_again(const pages::Guards& guards) noexcept {
   for (uint32_t number = 1; number < kGibArea; number += 2) {
-    const uint32_t end = areas[number].slots.load(std::memory_order_acquire);
-    const uint32_t step = static_cast<uint32_t>(slots_per_chunk(number));
-    for (uint32_t index = 0; index < end;) {
-      const uint32_t first = index;
-      while (index < end && record_of({number, index}).ours) index += step;
-      const uintptr_t from = chunk_of({number, first});
-      const size_t size = (index - first) / step * kChunk;
-      if (size != 0 && !guards.map_again(reinterpret_cast<void*>(from), size)) return false;
-      if (size == 0) index += step;
+    const uint32_t end = areas[number].chunks.load(std::memory_order_acquire);
+    for (uint32_t chunk = 0; chunk < end; ++chunk) {
+      const uint32_t first = chunk;
+      while (chunk < end && is_mapped(number, chunk)) ++chunk;
+      const size_t size = (chunk - first) * kChunk;
+      if (size != 0 && !guards.map_again(reinterpret_cast<void*>(chunk_at(number, first)), size)) return false;
     }
   }
   return true;
-}
-
-void forked() noexcept {
-  for (Area& area : areas) area.growing.store(false, std::memory_order_relaxed);
 }
 
 }  // namespace poireau::tracked_alloc::region

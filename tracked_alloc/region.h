@@ -26,11 +26,14 @@ constexpr size_t kMostSlotPages = size_t{1} << (kClasses - 1);
 constexpr unsigned kGibArea = 2 * kClasses;  // the number of the area of GiB homes
 
 constexpr uintptr_t kRecords = kRegion + 9 * kTib;
+constexpr size_t kTable = size_t{1} << 33;  // an area's part of them
+constexpr uintptr_t table_of(uint32_t area) noexcept { return kRecords + area * kTable; }
 constexpr uintptr_t kArena = kRegion + 10 * kTib;
 constexpr size_t kArenaSize = 4 * kTib;
 constexpr uintptr_t kGibs = kRegion + 16 * kTib;
 constexpr size_t kGibCount = 16 * kTib / kGib;
 
+constexpr unsigned kSlotBits = 8;
 constexpr unsigned area_of(unsigned size_class, bool guarded) noexcept { return 2 * size_class + guarded; }
 constexpr size_t slot_pages(unsigned area) noexcept { return size_t{1} << (area / 2); }
 constexpr size_t slots_per_chunk(unsigned area) noexcept { return (kChunkPages - 1) / (slot_pages(area) + 1); }
@@ -39,7 +42,7 @@ constexpr size_t slots_per_chunk(unsigned area) noexcept { return (kChunkPages -
 /// either.
 constexpr size_t kMarginPages = 1;
 
-/// A home's number.
+/// A home's number. In an area of slots `index` is the chunk's number times 256, plus the slot's in it.
 struct Id {
   uint32_t area, index;
   constexpr uint64_t packed() const noexcept { return (uint64_t{area} << 32 | index) + 1; }  // never 0
@@ -53,12 +56,19 @@ struct Id {
 /// The byte behind the last of a GiB home's addresses.
 [[nodiscard]] uintptr_t end_of_gibs(Id id) noexcept;
 /// Its record. Only where `exists`.
-[[nodiscard]] Record& record_of(Id id) noexcept;
+[[nodiscard]] inline Record& record_of(Id id) noexcept {
+  return reinterpret_cast<Record*>(table_of(id.area))[id.index];
+}
 /// Whether the slot's chunk, or the GiB, is mapped and ours.
 [[nodiscard]] bool exists(Id id) noexcept;
 
 /// Takes the home from one state to another; false: it is in a third one.
-bool become(Record& record, State from, State to) noexcept;
+inline bool become(Record& record, State from, State to) noexcept {
+  uint32_t now = record.state_and_turn.load(std::memory_order_relaxed);
+  if (static_cast<State>(now & 0xff) != from) return false;
+  const uint32_t turn = (now & ~0xffu) + (to == State::busy ? 0x100 : 0);
+  return record.state_and_turn.compare_exchange_strong(now, turn | static_cast<uint32_t>(to));
+}
 
 /// Whose address this is. A guard belongs to the slot before it, and the first guard of a chunk to its first slot.
 struct Place {
@@ -81,29 +91,27 @@ void give_back(Id id, bool retire) noexcept;
 void stock_up() noexcept;
 /// Guards work again (false: they don't, and none is to be relied on).
 bool guard_again(const pages::Guards& guards) noexcept;
-/// In a fork child: no other thread is making areas grow.
-void forked() noexcept;
-
 /// Calls `visit(id, record)` for each home that has ever been in use.
 template <typename Visit>
 void for_each(Visit&& visit) noexcept;
 
 struct Area {
-  std::atomic<uint32_t> slots;  // mapped, or lost to strangers, so far
-  std::atomic<uint32_t> used;
-  std::atomic<bool> growing;
-  std::atomic<bool> stuck;  // who is growing it has been waited for in vain
-  size_t records_end;       // bytes of its part of the table that are mapped; the grower's
+  std::atomic<uint32_t> chunks;    // the highest number of one that is mapped, plus one
+  std::atomic<uint32_t> mapped;    // how many are: strangers hold some, and others are being mapped right now
+  std::atomic<uint32_t> reserved;  // the next one to map
+  std::atomic<uint32_t> used;      // slots, or GiBs
 };
 extern constinit Area areas[kGibArea + 1];
 
 template <typename Visit>
 void for_each(Visit&& visit) noexcept {
-  for (uint32_t area = 0; area <= kGibArea; ++area) {
-    const uint32_t end = areas[area].slots.load(std::memory_order_acquire);
-    for (uint32_t index = 0; index < end; ++index)
-      if (const Id id{area, index}; record_of(id).state() != State::absent) visit(id, record_of(id));
-  }
+  const auto see = [&visit](Id id) {
+    if (exists(id) && record_of(id).state() != State::absent) visit(id, record_of(id));
+  };
+  for (uint32_t area = 0; area < kGibArea; ++area)
+    for (uint32_t chunk = 0; chunk < areas[area].chunks.load(std::memory_order_acquire); ++chunk)
+      for (uint32_t slot = 0; slot < slots_per_chunk(area); ++slot) see({area, chunk << kSlotBits | slot});
+  for (uint32_t index = 0; index < kGibCount && areas[kGibArea].chunks.load() != 0; ++index) see({kGibArea, index});
 }
 
 }  // namespace poireau::tracked_alloc::region

@@ -23,7 +23,7 @@ class Ring {
     // A pop may have passed our cell by now.
     if (at > first && at - first >= capacity_)
       tail_.compare_exchange_strong(first, first + 1, std::memory_order_relaxed);
-    return cells_[at % capacity_].exchange(number);
+    return cells_[at & (capacity_ - 1)].exchange(number);
   }
 
   /// The oldest if there are more than `but`; else 0.
@@ -31,7 +31,7 @@ class Ring {
     uint64_t first = tail_.load(std::memory_order_relaxed);
     while (head_.load(std::memory_order_relaxed) - first > but && head_.load(std::memory_order_relaxed) > first) {
       if (!tail_.compare_exchange_weak(first, first + 1, std::memory_order_relaxed)) continue;
-      if (const uint64_t number = cells_[first % capacity_].exchange(0); number != 0) return number;
+      if (const uint64_t number = cells_[first & (capacity_ - 1)].exchange(0); number != 0) return number;
       ++first;
     }
     return 0;
@@ -40,7 +40,7 @@ class Ring {
   /// Who would come first; 0: nobody.
   [[nodiscard]] uint64_t oldest() const noexcept {
     const uint64_t first = tail_.load(std::memory_order_relaxed);
-    return first == head_.load(std::memory_order_relaxed) ? 0 : cells_[first % capacity_].load();
+    return first == head_.load(std::memory_order_relaxed) ? 0 : cells_[first & (capacity_ - 1)].load();
   }
 
   [[nodiscard]] size_t size() const noexcept {

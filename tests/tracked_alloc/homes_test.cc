@@ -256,7 +256,7 @@ TEST_P(Homes, LargeBlocksGrowAndShrinkWhereTheyAre) {
 }
 
 TEST_P(Homes, WhereAllHomesAreInQuarantineTheOldestLeave) {
-  constexpr int kBlocks = 9000;  // more than there may be GiB homes
+  constexpr int kBlocks = 14'000;  // more than there may be GiB homes
   alone(
       [] {
         for (int i = 0; i < kBlocks; ++i) {
@@ -317,7 +317,7 @@ TEST_P(Homes, StrangersInTheRegionStayStrangers) {
     uintptr_t farthest = 0;
     for (int i = 0; i < 20'000; ++i) {
       void* const block = allocate(wanted(16), policy_of(ration::kNone)).block;
-      ASSERT_NE(block, nullptr);
+      ASSERT_NE(block, nullptr) << i;
       ASSERT_FALSE(reinterpret_cast<uintptr_t>(block) - (kRegion + (size_t{64} << 20)) < (size_t{4} << 20));
       farthest = std::max(farthest, reinterpret_cast<uintptr_t>(block));
     }
