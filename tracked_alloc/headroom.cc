@@ -53,6 +53,11 @@ bool take(size_t size) noexcept {
   return true;
 }
 
+bool has(size_t size) noexcept {
+  const size_t most = limit(), now = used.load(std::memory_order_relaxed);
+  return now <= most && size <= most - now;
+}
+
 void give_back(size_t size) noexcept { used.fetch_sub(size, std::memory_order_relaxed); }
 
 size_t taken() noexcept { return used.load(std::memory_order_relaxed); }

@@ -11,6 +11,8 @@ namespace poireau::tracked_alloc::headroom {
 void learn(bool open) noexcept;
 /// Asks for `size` more bytes of mappings. False: they would be too many.
 [[nodiscard]] bool take(size_t size) noexcept;
+/// Whether `take` would say yes.
+[[nodiscard]] bool has(size_t size) noexcept;
 void give_back(size_t size) noexcept;
 /// All taken now, and the limit (SIZE_MAX: none).
 [[nodiscard]] size_t taken() noexcept;

@@ -60,6 +60,12 @@ bool is_strangers(uintptr_t chunk) noexcept {
 /// maps one of his own: nobody waits, also not for a thread that never comes back. Returns its number.
 std::optional<uint32_t> grow(uint32_t number, const pages::Guards& guards) noexcept {
   Area& area = areas[number];
+  if (!headroom::has(kTableOfChunk + kChunk)) return std::nullopt;
+  // Once refused, one time in so many is enough to see whether that has changed.
+  constexpr uint32_t kPatience = 256;
+  if (area.refusals.load(std::memory_order_relaxed) != 0 &&
+      area.refusals.fetch_add(1, std::memory_order_relaxed) % kPatience != 0)
+    return std::nullopt;
   for (int attempt = 0; attempt < 8; ++attempt) {
     uint32_t chunk = area.reserved.fetch_add(1, std::memory_order_relaxed), next = chunk + 1;
     const bool exists_at_all = chunk < kChunks;
@@ -68,6 +74,7 @@ std::optional<uint32_t> grow(uint32_t number, const pages::Guards& guards) noexc
     if (has_table && map_charged(chunk_at(number, chunk), kChunk, number % 2 != 0 ? &guards : nullptr)) {
       mapped[number][chunk / 64].fetch_or(uint64_t{1} << chunk % 64, std::memory_order_release);
       area.mapped.fetch_add(1, std::memory_order_relaxed);
+      area.refusals.store(0, std::memory_order_relaxed);
       uint32_t known = area.chunks.load(std::memory_order_relaxed);
       while (known <= chunk && !area.chunks.compare_exchange_weak(known, chunk + 1, std::memory_order_release)) {
       }
@@ -78,6 +85,7 @@ std::optional<uint32_t> grow(uint32_t number, const pages::Guards& guards) noexc
     if (has_table && pages::unmap(reinterpret_cast<void*>(table), kTableOfChunk)) headroom::give_back(kTableOfChunk);
     if (passed_over) continue;
     area.reserved.compare_exchange_strong(next, chunk, std::memory_order_relaxed);  // there may be memory another time
+    area.refusals.fetch_add(1, std::memory_order_relaxed);
     return std::nullopt;
   }
   return std::nullopt;

@@ -100,6 +100,7 @@ struct Area {
   std::atomic<uint32_t> mapped;    // how many are: strangers hold some, and others are being mapped right now
   std::atomic<uint32_t> reserved;  // the next one to map
   std::atomic<uint32_t> used;      // slots, or GiBs
+  std::atomic<uint32_t> refusals;  // how often the kernel had nothing to map lately
 };
 extern constinit Area areas[kGibArea + 1];
 
