@@ -111,7 +111,7 @@ def test_compilers_are_sampled_meanwhile(built: Callable[..., tuple[object, ...]
 
 
 @pytest.mark.slow
-@in_every_home("glibc-1000-mprotect-all", "glibc-1-markers-address space")
+@in_every_home("glibc-1000-mprotect-all", "glibc-1000-markers-address space")
 def test_compilers_make_them_so_from_every_home(
     setting: Setting, built: Callable[..., tuple[object, ...]], confine: Callable[..., Setting], exercised: Exercised
 ) -> None:

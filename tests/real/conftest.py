@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, Exercised, clean_environment
+from tests.conftest import ROOT, SOAK, Exercised, clean_environment
 
 from . import limits
 from .limits import UNLIMITED, Limit
@@ -70,6 +70,10 @@ class Setting:
         if self.period is not None:
             options = {"SAMPLE_PERIOD": self.period, "GUARD_MECHANISM": self.mechanism, "GUARD": self.guard}
             environment |= {f"POIREAU_{name}": value for name, value in options.items() if value is not None}
+            if not SOAK:  # most of the time of a run at period 1 would be stacks, and then guards
+                environment.setdefault("POIREAU_STACK_DEPTH", "1")
+                if self.period == "1" and self.mechanism is None:
+                    environment.setdefault("POIREAU_GUARD", "off")
         return environment
 
 
