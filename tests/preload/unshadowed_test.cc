@@ -149,8 +149,11 @@ TEST(Unshadowed, EverySystemCallMayFail) {
     options.guard.store(guard);
     for (int again = 0; again < 3; ++again) fault::for_each_fault(use);
     const int calls = fault::for_each_fault(use);
-    EXPECT_TRUE(guard == kGuardAll ? calls > 4 : calls < 4)
-        << calls << "plain homes cost no system call but to give memory back";
+    poireau_stats stats{};
+    poireau_get_stats(&stats, sizeof stats);
+    const bool no_homes = stats.placed == 0;  // the thread sanitizer has taken the region
+    EXPECT_TRUE(no_homes || (guard == kGuardAll ? calls > 4 : calls < 4))
+        << calls << ": plain homes cost no system call but to give memory back";
   }
   options.guard.store(kGuardGoverned);
   options.sample_period.store(512 << 10);
