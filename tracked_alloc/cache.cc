@@ -46,7 +46,7 @@ void send_away(uint64_t number, Leaving& leaving) noexcept {
 
 /// One that has been there too long, a different ring each time.
 uint64_t too_old(uint64_t now) noexcept {
-  const uint32_t turn = looked_at.fetch_add(1, std::memory_order_relaxed) % (region::kClasses + kGibHomes);
+  const size_t turn = looked_at.fetch_add(1, std::memory_order_relaxed) % (region::kClasses + kGibHomes);
   Ring::Cell* const gib = turn < region::kClasses ? nullptr : &gibs[turn - region::kClasses];
   uint64_t number = gib == nullptr ? slots[turn].oldest() : gib->load();
   if (number == 0 || now - region::record_of(id_in(number)).death.time <= kAge) return 0;
