@@ -48,7 +48,7 @@ struct alignas(uintptr_t) Depot {
     uint32_t begin = top.load(std::memory_order_relaxed);
     do {
       if (size > words - begin) return 0;
-    } while (!top.compare_exchange_weak(begin, begin + size, std::memory_order_relaxed));
+    } while (!top.compare_exchange_weak(begin, begin + size, std::memory_order_acquire, std::memory_order_relaxed));
     arena()[begin] = frames.size();
     std::copy(frames.begin(), frames.end(), arena() + begin + 1);
     return begin;
@@ -57,7 +57,8 @@ struct alignas(uintptr_t) Depot {
   /// What `add` gave, if nobody has added anything since.
   void take_back(uint32_t begin, size_t frames) noexcept {
     auto end = static_cast<uint32_t>(begin + frames + 1);
-    top.compare_exchange_strong(end, begin, std::memory_order_relaxed);
+    top.compare_exchange_strong(end, begin, std::memory_order_release,
+                                std::memory_order_relaxed);  // our writes are over
   }
 };
 

@@ -60,7 +60,7 @@ bool is_strangers(uintptr_t chunk) noexcept {
 /// maps one of his own: nobody waits, also not for a thread that never comes back. Returns its number.
 std::optional<uint32_t> grow(uint32_t number, const pages::Guards& guards) noexcept {
   Area& area = areas[number];
-  if (!headroom::has(kTableOfChunk + kChunk)) return std::nullopt;
+  if (pages::sealed() != pages::Seal::none || !headroom::has(kTableOfChunk + kChunk)) return std::nullopt;
   // Once refused, one time in so many is enough to see whether that has changed.
   constexpr uint32_t kPatience = 256;
   if (area.refusals.load(std::memory_order_relaxed) != 0 &&

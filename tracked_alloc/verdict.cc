@@ -78,7 +78,8 @@ bool put_content_back(const Record& record, uintptr_t page, uintptr_t to) noexce
 /// zeros in between.
 bool open_with_content(region::Id id, uintptr_t page) noexcept {
   const Record& record = region::record_of(id);
-  if (void* const filled = sys::map(kPage); filled != nullptr) {
+  void* const filled = pages::sealed() == pages::Seal::none ? sys::map(kPage) : nullptr;
+  if (filled != nullptr) {
     if (put_content_back(record, page, reinterpret_cast<uintptr_t>(filled)) &&
         pages::replace(reinterpret_cast<void*>(page), filled))
       return true;

@@ -53,7 +53,7 @@ def test_a_storm_of_signals_loses_no_sample_unsaid(program, run_preloaded, how, 
     slack = dropped * 10  # where a handler's requests pass untested, it is told once for all of them
     if how == "jump":  # out of the hot path's last instructions, and the thread is not sampled any more
         assert jumps > 0
-        assert samples + dropped <= requests
+        assert samples + dropped <= requests + jumps  # a call that was left may have been counted
     elif period == 1:
         assert sampled == samples * 50
         assert abs(samples + dropped - requests) <= slack
