@@ -83,7 +83,11 @@ void set_operators(Operators whose) noexcept;
 /// At the end of the process: looks at the surroundings of all blocks that are still there.
 void check_all() noexcept;
 
-/// Whether the process is ready. Set once, by lifecycle.cc.
+/// `real` once the process is ready; before that, one step closer, and what to do meanwhile.
+Way get_ready() noexcept;
+/// Looks whether this is a child made behind fork's back.
+void notice_fork() noexcept;
+/// The process is ready. Once, by lifecycle.cc.
 void set_ready() noexcept;
 /// No request is to be sampled in this process, whatever the options say.
 void set_dormant() noexcept;

@@ -35,7 +35,7 @@ CXX: Layers = {
     "faults": ("preload/faults.*", "base config tables facts real stack report tracked_alloc"),
     "events": ("preload/event.h preload/event.cc preload/sink* preload/lttng/*", "base config tables facts"),
     "sampled": (
-        "preload/sampled.*",
+        "preload/sampled*",
         "base config tables facts callers sampler bootstrap real stack events report faults tracked_alloc",
     ),
     "hooks": (

@@ -172,8 +172,9 @@ bool take_gibs(size_t count, uint64_t random, Id& out) noexcept {
     if (!first && !sys::readable(reinterpret_cast<const void*>(table_of(kGibArea)))) return false;
     area.chunks.store(1, std::memory_order_release);
   }
-  if (count > kGibCount / 4 || area.used.fetch_add(static_cast<uint32_t>(count)) + count > kMostGibs) {
-    if (count <= kGibCount / 4) area.used.fetch_sub(static_cast<uint32_t>(count));
+  if (count > kGibCount / 4) return false;
+  if (area.used.fetch_add(static_cast<uint32_t>(count)) + count > kMostGibs) {
+    area.used.fetch_sub(static_cast<uint32_t>(count));
     return false;
   }
   Random draws{random};
