@@ -148,6 +148,13 @@ SetResult Names::set(std::string_view text) noexcept {
   return checked;
 }
 
+SetResult Path::set(std::string_view text) noexcept {
+  if (!text.empty() && text[0] != '/') return SetResult::malformed;
+  const SetResult checked = check(text);
+  if (checked == SetResult::ok) assign(text);
+  return checked;
+}
+
 int choice_number(std::string_view choices, std::string_view text) noexcept {
   for (int number = 0; !choices.empty(); ++number)
     if (trimmed(take_until(choices, ',')) == text) return number;

@@ -19,6 +19,8 @@ enum class Placement : uint8_t { slots, gib };
 enum class GuardMechanism : uint8_t { automatic, markers, userfaultfd, mprotect, none };
 enum class OnError : uint8_t { go_on, report, abort };
 enum class Core : uint8_t { include, exclude };
+enum class Unwinder : uint8_t { automatic, rows, libgcc, libunwind, fp, none };
+enum class SinkKind : uint8_t { ctf, lttng, both, none };
 
 /// What the option `guard` holds besides these is a rate a second, up to kGuardMostRate.
 constexpr uint64_t kGuardOff = 0, kGuardMostRate = 1'000'000, kGuardGoverned = UINT64_MAX - 1, kGuardAll = UINT64_MAX;
@@ -100,6 +102,10 @@ template <>
 inline constexpr std::string_view kChoices<OnError> = "one of continue, report, abort";
 template <>
 inline constexpr std::string_view kChoices<Core> = "one of include, exclude";
+template <>
+inline constexpr std::string_view kChoices<Unwinder> = "one of auto, rows, libgcc, libunwind, fp, none";
+template <>
+inline constexpr std::string_view kChoices<SinkKind> = "one of ctf, lttng, both, none";
 
 /// The place of `text` in a list of words; -1 when it isn't there.
 int choice_number(std::string_view choices, std::string_view text) noexcept;
@@ -151,6 +157,16 @@ class Names : public FixedText<512> {
  public:
   static constexpr std::string_view kType = "names", kRange = "up to 512 bytes",
                                     kWanted = "a list of names with commas between them";
+  using FixedText::FixedText;
+  SetResult set(std::string_view text) noexcept;
+  std::string_view show(Text&) const noexcept { return view(); }
+  static std::string_view show(std::string_view value, Text&) noexcept { return value; }
+};
+
+/// A file's or folder's path.
+class Path : public FixedText<1024> {
+ public:
+  static constexpr std::string_view kType = "path", kRange = "up to 1024 bytes", kWanted = "an absolute path";
   using FixedText::FixedText;
   SetResult set(std::string_view text) noexcept;
   std::string_view show(Text&) const noexcept { return view(); }

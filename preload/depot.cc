@@ -130,7 +130,9 @@ uint32_t find_or_add(Depot& in, std::span<const uintptr_t> frames) noexcept {
 
 }  // namespace
 
-uint32_t intern(std::span<const uintptr_t> frames) noexcept {
+bool truncated(uint32_t) noexcept { return false; }
+
+uint32_t intern(std::span<const uintptr_t> frames, bool) noexcept {
   if (frames.empty()) return 0;
   Depot* const in = open();
   const uint32_t number =

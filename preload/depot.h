@@ -8,9 +8,11 @@
 namespace poireau::depot {
 
 /// The stack's number; 0: it is empty, there is no memory, or the depot is full (then counted).
-[[nodiscard]] uint32_t intern(std::span<const uintptr_t> frames) noexcept;
+[[nodiscard]] uint32_t intern(std::span<const uintptr_t> frames, bool truncated = false) noexcept;
 /// The frames of a number from `intern`; empty for 0.
 [[nodiscard]] std::span<const uintptr_t> frames_of(uint32_t number) noexcept;
+/// Whether it went on.
+[[nodiscard]] bool truncated(uint32_t number) noexcept;
 /// Stacks that found no room.
 [[nodiscard]] uint64_t refused() noexcept;
 

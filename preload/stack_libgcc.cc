@@ -84,7 +84,8 @@ size_t without_unwinding(const void* context, std::span<uintptr_t> out) noexcept
 
 }  // namespace
 
-size_t capture(std::span<uintptr_t> out, const void* caller) noexcept {
+size_t capture(std::span<uintptr_t> out, const void* caller, bool* truncated) noexcept {
+  if (truncated != nullptr) *truncated = false;
   out = as_deep_as_wanted(out);
   if (out.empty()) return 0;
   Walk walk{out, reinterpret_cast<uintptr_t>(caller != nullptr ? caller : __builtin_return_address(0)), false};
@@ -102,6 +103,8 @@ size_t capture_from(const void* context, std::span<uintptr_t> out) noexcept {
   return walk.met ? walk.count : without_unwinding(context, out);
 }
 
+std::string_view unwinder() noexcept { return "libgcc"; }
+void forget_code() noexcept {}
 void begin() noexcept {
   uintptr_t frame;
   static_cast<void>(capture({&frame, 1}));

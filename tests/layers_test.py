@@ -31,12 +31,16 @@ CXX: Layers = {
     "bootstrap": ("preload/bootstrap.*", "base config tracked_alloc"),
     "real": ("preload/real.*", "base config tables facts bootstrap"),
     "stack": ("preload/stack* preload/depot.*", "base config facts tracked_alloc"),
-    "report": ("preload/report.* preload/report_text.*", "base config tables facts stack tracked_alloc"),
+    "events": (
+        "preload/event.h preload/ctf.* preload/trace* preload/sink* preload/lttng/*",
+        "base config tables facts",
+    ),
+    "journal": ("preload/journal.*", "base config tables facts sampler stack events tracked_alloc"),
+    "report": ("preload/report.* preload/report_text.*", "base config tables facts stack events journal tracked_alloc"),
     "faults": ("preload/faults.*", "base config tables facts real stack report tracked_alloc"),
-    "events": ("preload/event.h preload/event.cc preload/sink* preload/lttng/*", "base config tables facts"),
     "sampled": (
         "preload/sampled*",
-        "base config tables facts callers sampler bootstrap real stack events report faults tracked_alloc",
+        "base config tables facts callers sampler bootstrap real stack events journal report faults tracked_alloc",
     ),
     "hooks": (
         "preload/hooks.h preload/hooks.cc preload/operators.* preload/wraps* preload/loads.* "
@@ -45,8 +49,8 @@ CXX: Layers = {
     ),
     "above": (
         "preload/lifecycle.* preload/control.*",
-        "base config tables facts callers sampler bootstrap real stack events report faults sampled hooks "
-        "tracked_alloc",
+        "base config tables facts callers sampler bootstrap real stack events journal report faults sampled "
+        "hooks tracked_alloc",
     ),
 }
 

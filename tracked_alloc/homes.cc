@@ -228,6 +228,8 @@ Home allocate(const Wanted& wanted, const Policy& policy) noexcept {
   record.guard_chance = draw.chance;
   record.birth = wanted.birth;
   record.death = {};
+  record.uses++;
+  record.note.store(0, std::memory_order_relaxed);
   record.keepsake = 0;
   if (wanted.zeroed && !found.fresh) std::memset(pointer(record.address), 0, record.size);
   surround_with_noise(record);

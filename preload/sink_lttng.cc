@@ -1,0 +1,7 @@
+#include "preload/sink.h"
+
+namespace poireau::sink {
+
+constinit const Sink kLttng{"lttng", [](event::Type) noexcept { return false; }, [](const event::Any&) noexcept {}};
+
+}  // namespace poireau::sink

@@ -1,0 +1,8 @@
+#include "preload/stack.h"
+
+namespace poireau::stack {
+
+constinit const Unwinder kLibunwind{"libunwind", []() noexcept { return false; },
+                                    [](std::span<uintptr_t>, const void*) noexcept { return size_t{0}; }};
+
+}  // namespace poireau::stack
