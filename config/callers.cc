@@ -91,7 +91,7 @@ void Callers::publish(const Entries& entries, size_t count) noexcept {
     lists_[other][i].rate.store(entry.rate, std::memory_order_relaxed);
     highest = std::max(highest, unpack(entry.rate).numerator);
   }
-  highest_.store(highest, std::memory_order_relaxed);
+  above_one_.store(highest - 1, std::memory_order_relaxed);
   current_.store(other, std::memory_order_release);
 }
 

@@ -46,7 +46,7 @@ class Callers : public FixedText<1024> {
     return lists_[current_.load(std::memory_order_relaxed)][0].rate.load(std::memory_order_relaxed) != 0;
   }
   /// The highest rate anybody has, at least 1. A reader that races with `set` may meet a rate above it.
-  [[nodiscard]] uint32_t highest_rate() const noexcept { return highest_.load(std::memory_order_relaxed); }
+  [[nodiscard]] uint32_t highest_rate() const noexcept { return 1 + above_one_.load(std::memory_order_relaxed); }
 
  private:
   struct Entry {
@@ -62,7 +62,7 @@ class Callers : public FixedText<1024> {
   void publish(const Entries& entries, size_t count) noexcept;
 
   std::array<std::array<Slot, kMostEntries>, 2> lists_{};
-  std::atomic<uint32_t> current_{0}, highest_{1};
+  std::atomic<uint32_t> current_{0}, above_one_{0};  // the highest rate, less 1: all-zero is no entries
 };
 
 }  // namespace config

@@ -3,7 +3,7 @@
 #include <string>
 #include <utility>
 
-#include "config/options.h"
+#include "config/described.h"
 
 namespace poireau::config {
 namespace {
@@ -16,7 +16,7 @@ std::string environment_name(std::string_view name) {
 
 std::string default_text(const OptionInfo& option) {
   Text scratch;
-  return std::string(option.show_default(scratch));
+  return std::string(described(option).show_default(scratch));
 }
 
 std::string_view changes(const OptionInfo& option) {
@@ -25,8 +25,8 @@ std::string_view changes(const OptionInfo& option) {
 
 std::string toml_value(const OptionInfo& option) {
   const std::string text = default_text(option);
-  if (option.type == Names::kType && text.empty()) return "[]";
-  if (option.type == Count::kType) return text;
+  if (described(option).type == Names::kType && text.empty()) return "[]";
+  if (described(option).type == Count::kType) return text;
   return '"' + text + '"';
 }
 
@@ -54,9 +54,9 @@ void print_toml(std::ostream& out) {
          "# given with each option.\n"
          "\n[poireau]\n";
   for (const OptionInfo& option : all_options()) {
-    out << "\n# " << option.help << "\n# Values: " << option.range << ". Changes: " << changes(option)
-        << ". Environment: " << environment_name(option.name) << ".\n#" << option.name << " = " << toml_value(option)
-        << "\n";
+    out << "\n# " << described(option).help << "\n# Values: " << option.range() << ". Changes: " << changes(option)
+        << ". Environment: " << environment_name(option.name()) << ".\n#" << option.name() << " = "
+        << toml_value(option) << "\n";
   }
 }
 
@@ -64,8 +64,9 @@ void print_markdown(std::ostream& out) {
   out << "| Option | Default | Values | Changes | Meaning |\n|---|---|---|---|---|\n";
   for (const OptionInfo& option : all_options()) {
     const std::string text = default_text(option);
-    out << "| `" << option.name << "` | " << (text.empty() ? "" : '`' + text + '`') << " | "
-        << markdown_cell(option.range) << " | " << changes(option) << " | " << markdown_cell(option.help) << " |\n";
+    out << "| `" << option.name() << "` | " << (text.empty() ? "" : '`' + text + '`') << " | "
+        << markdown_cell(option.range()) << " | " << changes(option) << " | " << markdown_cell(described(option).help)
+        << " |\n";
   }
   for (const Alias& alias : all_aliases())
     out << "\n`" << environment_name(alias.name) << "` is understood as `" << environment_name(alias.meaning) << "`.\n";
@@ -75,10 +76,13 @@ void print_json(std::ostream& out) {
   const char* separator = "[\n";
   for (const OptionInfo& option : all_options()) {
     const std::pair<const char*, std::string> fields[] = {
-        {"name", std::string(option.name)},     {"type", std::string(option.type)},
-        {"default", default_text(option)},      {"range", std::string(option.range)},
-        {"env", environment_name(option.name)}, {"changes", option.changes == Phase::live ? "live" : "at_load"},
-        {"help", std::string(option.help)}};
+        {"name", std::string(option.name())},
+        {"type", std::string(described(option).type)},
+        {"default", default_text(option)},
+        {"range", std::string(option.range())},
+        {"env", environment_name(option.name())},
+        {"changes", option.changes == Phase::live ? "live" : "at_load"},
+        {"help", std::string(described(option).help)}};
     out << separator << "  {";
     const char* comma = "";
     for (const auto& [key, value] : fields) {

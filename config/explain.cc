@@ -27,10 +27,10 @@ std::string_view nearest(std::string_view name) noexcept {
   size_t fewest = 3;
   if (name.size() > kMostName) return best;
   for (const OptionInfo& option : all_options()) {
-    const size_t distance = edits(name, option.name);
-    if (distance < fewest && distance * 2 < option.name.size()) {
+    const size_t distance = edits(name, option.name());
+    if (distance < fewest && distance * 2 < option.name().size()) {
       fewest = distance;
-      best = option.name;
+      best = option.name();
     }
   }
   return best;
@@ -64,9 +64,9 @@ void explain(Text& out, std::string_view name, SetResult result) noexcept {
   } else if (result == SetResult::too_late) {
     out << "can only be set before the program starts";
   } else if (result == SetResult::out_of_range) {
-    out << "out of range (" << option->range << ")";
+    out << "out of range (" << option->range() << ")";
   } else {
-    out << "not " << option->wanted;
+    out << "not " << option->wanted();
   }
 }
 

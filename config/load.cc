@@ -12,14 +12,16 @@ namespace {
 constexpr size_t kMostFile = 64 << 10, kMostPath = 4096, kMostKey = 64;
 constexpr size_t kMostVariable = 128 << 10;  // the kernel passes no longer one
 constexpr std::string_view kPrefix = "POIREAU_", kConfigFile = "POIREAU_CONFIG";
+constexpr std::string_view kRun = "POIREAU_RUN";  // for trace_place.h
 
-using Path = std::array<char, kMostPath>;
 // Static, for the stack may be small: we run before main, but perhaps not on the first thread's stack. The paths
-// stay because they become origins.
-constinit Path system_path{}, user_path{}, named_path{};
-constinit std::array<char, kMostFile + 1> file_text{};
-constinit std::array<char, 2048> value_text{};  // longer than any value can be
-constinit PendingComplaints pending{};
+// (the system's, the user's, the one named) stay because they become origins; one behind the other, so that most
+// processes touch but one page.
+constinit std::array<char, 3 * kMostPath> paths{};
+constinit size_t paths_end = 0;
+[[gnu::section(".lbss")]] constinit std::array<char, kMostFile + 1> file_text{};
+[[gnu::section(".lbss")]] constinit std::array<char, 2048> value_text{};  // longer than any value can be
+[[gnu::section(".lbss")]] constinit PendingComplaints pending{};
 
 /// A view of a C string. Not strlen: nothing of libc may run yet.
 std::string_view view(const char* text) noexcept {
@@ -37,16 +39,18 @@ std::string_view variable(const char* const* environment, std::string_view name)
   return {};
 }
 
-/// Puts the parts together in `out` with a final '\0'; empty when they are too long.
-std::string_view join(Path& out, std::initializer_list<std::string_view> parts) noexcept {
+/// Puts the parts together in `paths` with a final '\0'; empty when they are too long.
+std::string_view join(std::initializer_list<std::string_view> parts) noexcept {
+  char* const path = paths.data() + paths_end;
   size_t used = 0;
   for (const std::string_view part : parts) {
-    if (part.size() >= out.size() - used) return {};
-    std::memcpy(out.data() + used, part.data(), part.size());
+    if (part.size() >= kMostPath - used) return {};
+    std::memcpy(path + used, part.data(), part.size());
     used += part.size();
   }
-  out[used] = '\0';
-  return {out.data(), used};
+  path[used] = '\0';
+  paths_end += used + 1;
+  return {path, used};
 }
 
 struct Contents {
@@ -110,9 +114,9 @@ void load_user_file(const char* const* environment) noexcept {
   // A relative path would let whoever owns the working directory of a daemon configure it.
   const std::string_view config = variable(environment, "XDG_CONFIG_HOME"), home = variable(environment, "HOME");
   if (config.starts_with('/'))
-    load_file(join(user_path, {config, "/poireau/config.toml"}), IfMissing::silent);
+    load_file(join({config, "/poireau/config.toml"}), IfMissing::silent);
   else if (home.starts_with('/'))
-    load_file(join(user_path, {home, "/.config/poireau/config.toml"}), IfMissing::silent);
+    load_file(join({home, "/.config/poireau/config.toml"}), IfMissing::silent);
 }
 
 void load_named_file(const char* const* environment) noexcept {
@@ -121,23 +125,23 @@ void load_named_file(const char* const* environment) noexcept {
   Source source{kConfigFile};
   if (!path.starts_with('/'))
     pending.about_source(source, "it must be an absolute path");
-  else if (join(named_path, {path}).empty())
+  else if (const std::string_view copy = join({path}); copy.empty())
     pending.about_source(source, "the path is too long");
   else
-    load_file({named_path.data(), path.size()}, IfMissing::complain);
+    load_file(copy, IfMissing::complain);
 }
 
 void load_variable(std::string_view value, Source& source, bool aliases) noexcept {
   if (!value.starts_with(kPrefix)) return;
   const std::string_view name = take_until(value, '=');
-  if (name == kConfigFile) return;
+  if (name == kConfigFile || name == kRun) return;
   std::array<char, kMostKey> key;
   const size_t length = std::min(name.size() - kPrefix.size(), key.size());
   std::transform(name.begin() + kPrefix.size(), name.begin() + kPrefix.size() + length, key.begin(), lower);
 
   const Place place{source, 0, {key.data(), length}, value};
   const OptionInfo* option = find(place.key);
-  const bool is_alias = option != nullptr && option->name != place.key;
+  const bool is_alias = option != nullptr && option->name() != place.key;
   if (is_alias == aliases) apply(place, "environment");
 }
 
@@ -155,7 +159,8 @@ void load_environment(const char* const* environment) noexcept {
 void load(const char* const* environment, Complaints sink, std::string_view system_directory) noexcept {
   constexpr const char* kEmpty[] = {nullptr};
   if (environment == nullptr) environment = kEmpty;
-  load_file(join(system_path, {system_directory, "/poireau.toml"}), IfMissing::silent);
+  paths_end = 0;
+  load_file(join({system_directory, "/poireau.toml"}), IfMissing::silent);
   load_user_file(environment);
   load_named_file(environment);
   load_environment(environment);

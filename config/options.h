@@ -10,25 +10,29 @@
 namespace poireau::config {
 
 /// Every option. Scalars and callers' rates are for any thread at any time; names are set at load and stay.
-struct Options {
-#define OPTION(name, type, initial, changes, help) type name{initial};
+/// Each is a variable by itself, so that those that start as zeros take no room in the file.
+struct [[gnu::visibility("hidden")]] Options {
+#define OPTION(name, type, initial, changes, help) static constinit type name;
 #define ALIAS(alias, name)
 #include "config/options.def"
 #undef ALIAS
 #undef OPTION
 };
-[[gnu::visibility("hidden")]] extern constinit Options options;
+inline constexpr Options options;
 
 enum class Phase : uint8_t { at_load, live };
 
-/// What can be said about an option. All of it is fixed but the value and its origin.
+/// What a process knows of an option, by its row in options.def. described.h has the rest.
 struct OptionInfo {
-  std::string_view name, type, range, wanted, help;
+  uint8_t row;
   Phase changes;
-  SetResult (*set)(std::string_view text) noexcept;
+  [[nodiscard]] std::string_view name() const noexcept;
+  /// What `set` takes: its limits, and a text to come after "not".
+  [[nodiscard]] std::string_view range() const noexcept;
+  [[nodiscard]] std::string_view wanted() const noexcept;
+  SetResult set(std::string_view text) const noexcept;
   /// The value's text; in `scratch`, which must be fresh, or a view of the option.
-  std::string_view (*show)(Text& scratch) noexcept;
-  std::string_view (*show_default)(Text& scratch) noexcept;
+  std::string_view show(Text& scratch) const noexcept;
 };
 
 struct Alias {

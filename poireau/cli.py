@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import secrets
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -60,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("-c", "--period", metavar="SIZE", help="mean bytes between two samples: 1, 64KiB, 2M")
     run.add_argument("--by", choices=("bytes", "calls"), help="what the period counts")
     run.add_argument("--log", choices=("off", "error", "info", "debug"), help="what the library says on stderr")
+    run.add_argument("--trace", metavar="DIR", help="the directory under which traces lie: DIR/run/process")
     run.add_argument("--only", metavar="NAMES", help="programs to profile among those it starts: python3,gcc")
     run.add_argument(
         "--set", metavar="NAME=VALUE", action="append", default=[], type=_setting, help="any option (see config)"
@@ -91,12 +95,19 @@ def _setting(text: str) -> tuple[str, str]:
 
 
 def _run(parsed: argparse.Namespace) -> int:
-    short = {"sample_period": parsed.period, "sample_by": parsed.by, "log": parsed.log, "only": parsed.only}
+    short = {
+        "sample_period": parsed.period,
+        "sample_by": parsed.by,
+        "log": parsed.log,
+        "trace": parsed.trace and os.path.abspath(parsed.trace),
+        "only": parsed.only,
+    }
     settings = [(name, value) for name, value in short.items() if value is not None] + parsed.set
     known = options.parse(layout.options_file().read_text()) if settings else []
-    plan = launch.plan(
-        parsed.command, options.environment(settings, known), launch.inherited_environment(), layout.library()
-    )
+    variables = options.environment(settings, known)
+    # All processes of this run share one directory of traces.
+    variables["POIREAU_RUN"] = launch.run_name(parsed.command[0], os.getpid(), time.time(), secrets.token_hex(4))
+    plan = launch.plan(parsed.command, variables, launch.inherited_environment(), layout.library())
     if plan.warning is not None:
         print(f"poireau: {plan.warning}", file=sys.stderr, flush=True)
     launch.become(plan)

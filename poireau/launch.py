@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +32,12 @@ def inherited_environment() -> dict[str, str]:
     except OSError:
         return dict(os.environ)
     return {name: value for name, equals, value in (entry.partition("=") for entry in entries) if equals}
+
+
+def run_name(program: str, process: int, now: float, random: str) -> str:
+    """What the directory of this run's traces is called, as preload/trace_names.h has it. `random`: hexadecimal."""
+    sane = re.sub(r"[^A-Za-z0-9._+-]", "_", os.path.basename(program))[:32] or "unknown"
+    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}-{sane}-{process}-{random}"
 
 
 def plan(command: Sequence[str], options: Mapping[str, str], environment: Mapping[str, str], library: Path) -> Launch:

@@ -10,16 +10,61 @@
 namespace poireau::clock {
 namespace {
 
+constexpr uint64_t kSecond = 1'000'000'000;
+constexpr uint64_t kLater = 1 << 28;  // ticks, about 0.1 s: so long the kernel's clock can't have been steered far
+
 struct Moment {
   uint64_t ticks, nanoseconds;
 };
 constinit Moment start{};
 constinit std::atomic<uint64_t> rate{uint64_t{1} << 31}, measured_at{0};
+constinit std::atomic<uint64_t> tick{uint64_t{1} << 31};  // in nanoseconds, times 2^32
 
-Moment now() noexcept {
+/// The latest moment at which both clocks were read: in one of two places, and how often it has changed says in which.
+struct Anchor {
+  std::atomic<uint64_t> ticks, nanoseconds;
+};
+constinit Anchor anchors[2]{};
+constinit std::atomic<uint32_t> changes{0};
+constinit std::atomic<bool> changing{false};
+
+uint64_t read(clockid_t which) noexcept {
   timespec time{};
-  clock_gettime(CLOCK_MONOTONIC, &time);
-  return {cpu::ticks(), static_cast<uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(time.tv_nsec)};
+  clock_gettime(which, &time);
+  return static_cast<uint64_t>(time.tv_sec) * kSecond + static_cast<uint64_t>(time.tv_nsec);
+}
+
+Moment now() noexcept { return {cpu::ticks(), read(CLOCK_MONOTONIC)}; }
+
+// clock_gettime is libc's own, mostly without a system call; mostly is not enough for a filter.
+bool may_ask() noexcept { return sandbox::state() <= sandbox::State::inherited; }
+
+__extension__ using Wide = unsigned __int128;
+
+uint64_t in_nanoseconds(uint64_t ticks) noexcept {
+  return static_cast<uint64_t>(Wide{ticks} * tick.load(std::memory_order_relaxed) >> 32);
+}
+
+void drop_anchor() noexcept {
+  if (changing.exchange(true, std::memory_order_acquire)) return;
+  const Moment moment = now();
+  const uint32_t next = changes.load(std::memory_order_relaxed) + 1;
+  anchors[next % 2].ticks.store(moment.ticks, std::memory_order_relaxed);
+  anchors[next % 2].nanoseconds.store(moment.nanoseconds, std::memory_order_relaxed);
+  changes.store(next, std::memory_order_release);
+  changing.store(false, std::memory_order_release);
+}
+
+Moment anchor() noexcept {
+  Moment got{};
+  for (int patience = 0; patience < 4; ++patience) {
+    const uint32_t before = changes.load(std::memory_order_acquire);
+    got = {anchors[before % 2].ticks.load(std::memory_order_relaxed),
+           anchors[before % 2].nanoseconds.load(std::memory_order_relaxed)};
+    std::atomic_thread_fence(std::memory_order_acquire);
+    if (changes.load(std::memory_order_relaxed) == before) break;
+  }
+  return got;
 }
 
 }  // namespace
@@ -27,21 +72,39 @@ Moment now() noexcept {
 uint64_t ticks() noexcept { return sandbox::state() == sandbox::State::strict ? 1 : cpu::ticks(); }
 
 void begin() noexcept {
-  if (sandbox::state() == sandbox::State::open) start = now();
+  if (!may_ask()) return;
+  start = now();
+  drop_anchor();
 }
 
 uint64_t ticks_per_second() noexcept {
   const uint64_t elapsed = ticks() - start.ticks;
   if (elapsed < 2 * measured_at.load(std::memory_order_relaxed) || elapsed < (1 << 20) || start.ticks == 0 ||
-      sandbox::state() != sandbox::State::open)
+      !may_ask())
     return rate.load(std::memory_order_relaxed);
   const Moment moment = now();
   const uint64_t passed = moment.ticks - start.ticks, nanoseconds = moment.nanoseconds - start.nanoseconds;
-  if (nanoseconds != 0)
-    rate.store(static_cast<uint64_t>(static_cast<unsigned __int128>(passed) * 1'000'000'000 / nanoseconds),
-               std::memory_order_relaxed);
+  if (nanoseconds != 0) {
+    rate.store(static_cast<uint64_t>(Wide{passed} * kSecond / nanoseconds), std::memory_order_relaxed);
+    tick.store(static_cast<uint64_t>((Wide{nanoseconds} << 32) / passed), std::memory_order_relaxed);
+  }
   measured_at.store(passed, std::memory_order_relaxed);
   return rate.load(std::memory_order_relaxed);
+}
+
+uint64_t nanoseconds(uint64_t ticks) noexcept {
+  static_cast<void>(ticks_per_second());
+  Moment known = anchor();
+  if (ticks > known.ticks && ticks - known.ticks > kLater && may_ask()) {
+    drop_anchor();
+    known = anchor();
+  }
+  return ticks >= known.ticks ? known.nanoseconds + in_nanoseconds(ticks - known.ticks)
+                              : known.nanoseconds - in_nanoseconds(known.ticks - ticks);
+}
+
+int64_t realtime_offset() noexcept {
+  return may_ask() ? static_cast<int64_t>(read(CLOCK_REALTIME) - read(CLOCK_MONOTONIC)) : 0;
 }
 
 }  // namespace poireau::clock

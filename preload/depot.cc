@@ -18,6 +18,15 @@ constexpr size_t kSizes[] = {8 << 20, 256 << 10};  // mapped; touched as it fill
 constexpr size_t kTableShare = 16;                 // of the size; stacks of 15 frames fill table and arena together
 constexpr size_t kLongestSearch = 64;
 
+struct Stack {
+  std::span<const uintptr_t> frames;
+  bool truncated = false;
+  [[nodiscard]] bool operator==(const Stack& other) const noexcept {
+    return truncated == other.truncated && std::ranges::equal(frames, other.frames);
+  }
+};
+constexpr uintptr_t kTruncated = uintptr_t{1} << 63;  // beside a stack's size
+
 /// One mapping: this, a table of stacks, and an arena of words: a stack is their count and its frames, and its number
 /// is where it begins.
 struct alignas(uintptr_t) Depot {
@@ -36,20 +45,23 @@ struct alignas(uintptr_t) Depot {
     top.store(1, std::memory_order_relaxed);  // no stack has the number 0
   }
 
-  [[nodiscard]] std::span<const uintptr_t> at(uint32_t number) noexcept {
+  [[nodiscard]] Stack at(uint32_t number) noexcept {
     const uint32_t end = std::min(top.load(std::memory_order_relaxed), words);
-    if (number == 0 || number >= end || arena()[number] >= end - number) return {};
-    return {arena() + number + 1, arena()[number]};
+    if (number == 0 || number >= end) return {};
+    const uintptr_t size = arena()[number] & ~kTruncated;
+    if (size >= end - number) return {};
+    return {{arena() + number + 1, size}, (arena()[number] & kTruncated) != 0};
   }
 
-  /// Where `frames` lie now, if there is room; else 0.
-  [[nodiscard]] uint32_t add(std::span<const uintptr_t> frames) noexcept {
+  /// Where `stack` lies now, if there is room; else 0.
+  [[nodiscard]] uint32_t add(const Stack& stack) noexcept {
+    const auto& frames = stack.frames;
     const auto size = static_cast<uint32_t>(frames.size() + 1);
     uint32_t begin = top.load(std::memory_order_relaxed);
     do {
       if (size > words - begin) return 0;
     } while (!top.compare_exchange_weak(begin, begin + size, std::memory_order_acquire, std::memory_order_relaxed));
-    arena()[begin] = frames.size();
+    arena()[begin] = frames.size() | (stack.truncated ? kTruncated : 0);
     std::copy(frames.begin(), frames.end(), arena() + begin + 1);
     return begin;
   }
@@ -102,48 +114,59 @@ Depot* open() noexcept {
   return nullptr;
 }
 
-uint64_t hash_of(std::span<const uintptr_t> frames) noexcept {
-  uint64_t hash = frames.size();
-  for (const uintptr_t frame : frames) hash = scramble(hash ^ frame);
-  return hash;
+/// Two frames a multiplication, none of which waits for another.
+uint64_t hash_of(const Stack& stack) noexcept {
+  constexpr uint64_t kStep = 0x9e3779b97f4a7c15;
+  const std::span frames = stack.frames;
+  const auto fold = [](uint64_t a, uint64_t b) {
+    const auto product = static_cast<unsigned __int128>(a) * b;
+    return static_cast<uint64_t>(product) ^ static_cast<uint64_t>(product >> 64);
+  };
+  uint64_t hash = frames.size() << 1 | (stack.truncated ? 1 : 0), key = kStep;
+  size_t i = 0;
+  for (; i + 1 < frames.size(); i += 2, key += kStep) hash += fold(frames[i] ^ key, frames[i + 1] ^ ~key);
+  return scramble(i < frames.size() ? hash + fold(frames[i] ^ key, ~key) : hash);
 }
 
-uint32_t find_or_add(Depot& in, std::span<const uintptr_t> frames) noexcept {
-  const uint64_t hash = hash_of(frames), half = hash >> 32 << 32;
+uint32_t find_or_add(Depot& in, const Stack& stack) noexcept {
+  const uint64_t hash = hash_of(stack), half = hash >> 32 << 32;
   uint32_t ours = 0;
   for (size_t step = 0; step < kLongestSearch; ++step) {
     Depot::Entry& entry = in.table()[(hash + step) & (in.entries - 1)];
     uint64_t there = entry.load(std::memory_order_acquire);
     if (there == 0) {
-      if (ours == 0 && (ours = in.add(frames)) == 0) return 0;
+      if (ours == 0 && (ours = in.add(stack)) == 0) return 0;
       if (entry.compare_exchange_strong(there, half | ours, std::memory_order_acq_rel)) return ours;
     }
     const auto number = static_cast<uint32_t>(there);
-    if (there - number == half && std::ranges::equal(in.at(number), frames)) {
-      if (ours != 0) in.take_back(ours, frames.size());
+    if (there - number == half && in.at(number) == stack) {
+      if (ours != 0) in.take_back(ours, stack.frames.size());
       return number;
     }
   }
-  if (ours != 0) in.take_back(ours, frames.size());
+  if (ours != 0) in.take_back(ours, stack.frames.size());
   return 0;
 }
 
 }  // namespace
 
-bool truncated(uint32_t) noexcept { return false; }
-
-uint32_t intern(std::span<const uintptr_t> frames, bool) noexcept {
+uint32_t intern(std::span<const uintptr_t> frames, bool truncated) noexcept {
   if (frames.empty()) return 0;
+  if (frames.size() > stack::kMostFrames) return intern(frames.first(stack::kMostFrames), true);
   Depot* const in = open();
-  const uint32_t number =
-      in == nullptr ? 0 : find_or_add(*in, frames.first(std::min(frames.size(), stack::kMostFrames)));
+  const uint32_t number = in == nullptr ? 0 : find_or_add(*in, {frames, truncated});
   if (number == 0) no_room.fetch_add(1, std::memory_order_relaxed);
   return number;
 }
 
 std::span<const uintptr_t> frames_of(uint32_t number) noexcept {
   Depot* const in = depot.load(std::memory_order_acquire);
-  return in == nullptr ? std::span<const uintptr_t>() : in->at(number);
+  return in == nullptr ? std::span<const uintptr_t>() : in->at(number).frames;
+}
+
+bool truncated(uint32_t number) noexcept {
+  Depot* const in = depot.load(std::memory_order_acquire);
+  return in != nullptr && in->at(number).truncated;
 }
 
 uint64_t refused() noexcept { return no_room.load(std::memory_order_relaxed); }

@@ -162,7 +162,7 @@ bool arm(int number) noexcept {
 // with room for little more than its frame. All of it takes 3 KiB; the rest is for the program's SIGABRT handler,
 // should it come to that. What another thread had when the process forked stays taken in the child.
 constexpr size_t kSpares = 4, kSpareSize = 32 << 10, kEnough = 6 << 10;
-alignas(16) constinit std::byte spares[kSpares][kSpareSize];
+alignas(16) [[gnu::section(".lbss")]] constinit std::byte spares[kSpares][kSpareSize];
 constinit std::atomic<uint32_t> spares_taken{0};
 
 class Spare {

@@ -19,9 +19,15 @@ void* reallocarray_over_realloc(void* ptr, size_t count, size_t size) noexcept {
   return nullptr;
 }
 
+/// Whether this is the allocator's, and asks it for memory through others that we see.
+template <typename Form>
+[[gnu::cold, gnu::noinline]] bool comes_back(Form* function) noexcept {
+  return map_of(function) == map_of(next.malloc) && reentry::counted_by(function) != 0;
+}
+
 }  // namespace
 
-void complete() noexcept {
+[[gnu::cold]] void complete() noexcept {
   real = next;
   // glibc's own calls realloc by name, which would count it twice.
   if (next.reallocarray == nullptr || map_of(next.reallocarray) == map_of(next.prctl))
@@ -31,10 +37,10 @@ void complete() noexcept {
   if (next.free_aligned_sized == nullptr) real.free_aligned_sized = as<decltype(real.free_aligned_sized)>(next.free);
 }
 
-void route() noexcept {
+[[gnu::cold]] void route() noexcept {
   if (map_of(next.malloc) == map_of(next.prctl)) return;  // libc's own never come back
 #define ROUTE_allocate(name) \
-  if (map_of(next.name) == map_of(next.malloc) && reentry::counted_by(next.name) != 0) real.name = through_##name;
+  if (comes_back(next.name)) real.name = through_##name;
 #define ROUTE_resize(name) \
   if (real.name == next.name) ROUTE_allocate(name)
 #define ROUTE_store ROUTE_allocate

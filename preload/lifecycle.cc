@@ -14,6 +14,7 @@
 #include "preload/depot.h"
 #include "preload/faults.h"
 #include "preload/hooks.h"
+#include "preload/journal.h"
 #include "preload/module.h"
 #include "preload/operators.h"
 #include "preload/poireau.h"
@@ -22,7 +23,11 @@
 #include "preload/report.h"
 #include "preload/sampled.h"
 #include "preload/sandbox.h"
+#include "preload/sink.h"
+#include "preload/stack.h"
 #include "preload/stats.h"
+#include "preload/trace.h"
+#include "preload/trace_place.h"
 #include "preload/voice.h"
 #include "preload/wraps.h"
 #include "tracked_alloc/homes.h"
@@ -90,7 +95,7 @@ void introduce(std::string_view sleeping) noexcept {
   else
     (text << "a sample every ").bytes(period) << (period % 1024 == 0 ? "" : " bytes");
   if (tracked_alloc::begun())
-    text << ", guards by " << std::string_view(tracked_alloc::pages::name_of(tracked_alloc::mechanism()));
+    text << ", stacks by " << stack::unwinder() << ", guards by " << std::string_view(tracked_alloc::pages::name_of(tracked_alloc::mechanism()));
   if (!in_the_open()) text << "; in a seccomp sandbox";
   voice::say(text.view());
 }
@@ -107,6 +112,8 @@ void configure() noexcept {
   else if (options.guard.load(std::memory_order_relaxed) != kGuardOff)
     faults::expect_guards();
   wraps::watch_calls(sleeping.empty() && options.syscall_check.load(std::memory_order_relaxed));
+  if (!secure) trace::look_at_environment(environ);
+  journal::set_allocator(module_of(reinterpret_cast<const void*>(next.malloc)).path);
   if (!linked_in()) sampled::allow_homes();
   hooks::route();
   operators::classify();
@@ -127,11 +134,20 @@ void in_fork_child() noexcept {
 [[gnu::constructor]] void load() noexcept {
   start();
   sampled::allow_homes();
+  if (!sampled::dormant()) sink::begin();
   pthread_atfork(process::about_to_fork, nullptr, in_fork_child);
 }
 
+[[gnu::noinline]] void say_where_the_trace_is() noexcept {
+  if (const std::string_view where = trace::directory(); !where.empty())
+    voice::say((voice::line() << "trace in " << where).view());
+}
+
 [[gnu::destructor]] void unload() noexcept {
-  if (!sampled::dormant()) sampled::check_all();
+  if (!sampled::dormant()) {
+    sampled::check_all();
+    journal::finish();
+  }
   if (log_level() < LogLevel::debug || sampled::dormant() || !in_the_open()) return;
   sys::FileInfo now;
   if (!sys::file_info(STDERR_FILENO, now) || now.device != standard_error.device || now.inode != standard_error.inode)
@@ -143,6 +159,7 @@ void in_fork_child() noexcept {
        << stats.dropped.load(std::memory_order_relaxed) << " dropped, " << stats.early.load(std::memory_order_relaxed)
        << " early";
   voice::say(text.view());
+  say_where_the_trace_is();
 }
 
 }  // namespace
@@ -211,6 +228,10 @@ extern "C" [[gnu::visibility("default")]] size_t poireau_get_stats(poireau_stats
   GIVE(placed, census.placed);
   GIVE(errors, report::errors());
   GIVE(stackless, depot::refused());
+  GIVE_COUNTER(cycles);
+  GIVE(trace_bytes, trace::bytes());
+  GIVE(trace_dropped, trace::dropped());
+  GIVE(trace_lost, journal::lost());
   give(offsetof(poireau_stats, unplaced), stats.unplaced);
 #undef GIVE_COUNTER
 #undef GIVE

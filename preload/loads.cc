@@ -3,6 +3,7 @@
 #include "config/options.h"
 #include "preload/real.h"
 #include "preload/sampled.h"
+#include "preload/stack.h"
 #include "preload/stats.h"
 
 // Loading that would have others free what is ours. These look, then jump on: the loader takes RUNPATH and the
@@ -25,6 +26,16 @@ int without_deepbind(int mode) noexcept {
   return mode & ~RTLD_DEEPBIND;
 }
 
+/// Makes a call that may unload a library. What is learnt of its code until it is gone is forgotten too.
+template <typename Call>
+int unloading(Call&& call) noexcept {
+  lifecycle::be_resolved();
+  stack::forget_code();
+  const int result = call();
+  stack::forget_code();
+  return result;
+}
+
 }  // namespace
 
 HOOK_EXPORT void* dlopen(const char* path, int mode) {
@@ -38,4 +49,13 @@ HOOK_EXPORT void* dlmopen(long link_namespace, const char* path, int mode) {
   stats.namespaces.fetch_add(1, std::memory_order_relaxed);
   sampled::close_homes();
   return real.dlmopen(link_namespace, path, mode);
+}
+
+HOOK_EXPORT int dlclose(void* library) {
+  return unloading([&] { return real.dlclose(library); });
+}
+
+// It lets go of the library that knows the character set.
+HOOK_EXPORT int iconv_close(void* conversion) {
+  return unloading([&] { return real.iconv_close(conversion); });
 }

@@ -11,4 +11,6 @@ Module module_of(const void* address) noexcept {
   return {found.dlfo_link_map, found.dlfo_link_map->l_addr, found.dlfo_link_map->l_name};
 }
 
+link_map* map_of(const void* address) noexcept { return module_of(address).map; }
+
 }  // namespace poireau

@@ -14,9 +14,10 @@ struct Module {
 };
 [[nodiscard]] Module module_of(const void* address) noexcept;
 
+[[nodiscard]] link_map* map_of(const void* address) noexcept;
 template <typename Result, typename... Arguments>
 link_map* map_of(Result (*function)(Arguments...)) noexcept {
-  return module_of(reinterpret_cast<const void*>(function)).map;
+  return map_of(reinterpret_cast<const void*>(function));
 }
 
 }  // namespace poireau

@@ -78,47 +78,62 @@ void* fail(const char* name, const void* caller, void* (*following)(Arguments...
 namespace poireau::operators {
 namespace {
 
-bool all_reached() noexcept {
+constexpr size_t kForms = 0
+#define CXX_ROW(...) +1
+#include "preload/rows.h"
+    ;
+static_assert(offsetof(Functions, _ZdaPvmSt11align_val_t) == offsetof(Functions, _Znwm) + (kForms - 1) * sizeof(void*));
+
+[[gnu::cold]] bool all_reached() noexcept {
   bool all = true;
-#define CXX_ROW(shape, library, name, ...) all = all && reached(#name);
+#define CXX_ROW(shape, library, name, ...) all &= reached(#name);
 #include "preload/rows.h"
   return all;
 }
 
 /// Whether all forms that are next belong to the C++ runtime, and its new comes back to us with nothing but its size.
-bool runtime_is_next() noexcept {
+[[gnu::cold]] bool runtime_is_next() noexcept {
   const link_map* runtime = module_of(first_of("__cxa_throw")).map;
   if (runtime == nullptr) return false;
-  bool all = true;
-#define CXX_ROW(shape, library, name, ...) all = all && (next.name == nullptr || map_of(next.name) == runtime);
-#include "preload/rows.h"
-  return all && next._Znwm != nullptr && reentry::counted_by(next._Znwm) == reentry::kExample;
+  const auto belongs = [runtime](const void* form) { return form == nullptr || map_of(form) == runtime; };
+  const auto* const forms = reinterpret_cast<const void* const*>(&next._Znwm);
+  return std::all_of(forms, forms + kForms, belongs) && next._Znwm != nullptr &&
+         reentry::counted_by(next._Znwm) == reentry::kExample;
+}
+
+/// The allocator's own form serves what is counted here, or is counted by what it asks malloc for.
+template <typename Form>
+[[gnu::cold, gnu::noinline]] void use_allocators(Form*& form, Form* allocators, Form* through) noexcept {
+  if (allocators == nullptr || map_of(allocators) != map_of(next.malloc)) return;
+  form = reentry::counted_by(allocators) == 0 ? allocators : through;
 }
 
 }  // namespace
 
-void complete() noexcept {
+[[gnu::cold]] void complete() noexcept {
 #define START_allocate(name) real.name = next.name == nullptr ? plain_##name : through_##name;
 #define START_release(name) real.name = next.name == nullptr ? as<decltype(real.name)>(free) : next.name;
 #define CXX_ROW(shape, library, name, ...) START_##shape(name)
 #include "preload/rows.h"
 }
 
-void classify() noexcept {
+[[gnu::cold]] void classify() noexcept {
   if (next._Znwm == nullptr) sampled::set_operators(sampled::Operators::ours);
   if (next._Znwm == nullptr || !all_reached()) return;
   const bool over_runtime = runtime_is_next(), over_allocator = map_of(next._Znwm) == map_of(next.malloc);
   if (over_runtime || over_allocator)
     sampled::set_operators(over_runtime ? sampled::Operators::ours : sampled::Operators::allocators);
-#define CLASSIFY_allocate(name)                                              \
-  if (next.name != nullptr && over_runtime)                                  \
-    real.name = plain_##name;                                                \
-  else if (next.name != nullptr && map_of(next.name) == map_of(next.malloc)) \
-    real.name = reentry::counted_by(next.name) == 0 ? next.name : through_##name;
-#define CLASSIFY_release(name) \
-  if (over_runtime) real.name = as<decltype(real.name)>(real.free);
-#define CXX_ROW(shape, library, name, ...) CLASSIFY_##shape(name)
+#define OVER_RUNTIME_allocate(name) real.name = plain_##name;
+#define OVER_RUNTIME_release(name) real.name = as<decltype(real.name)>(real.free);
+#define OVER_OTHERS_allocate(name) use_allocators(real.name, next.name, through_##name);
+#define OVER_OTHERS_release(name)
+  if (over_runtime) {
+#define CXX_ROW(shape, library, name, ...) OVER_RUNTIME_##shape(name)
 #include "preload/rows.h"
+  } else {
+#define CXX_ROW(shape, library, name, ...) OVER_OTHERS_##shape(name)
+#include "preload/rows.h"
+  }
 }
 
 }  // namespace poireau::operators

@@ -39,6 +39,10 @@ struct poireau_stats {
   uint64_t placed;                                        /* sampled blocks that ever had homes */
   uint64_t errors;                                        /* memory errors found */
   uint64_t stackless;                                     /* stacks that the table of stacks had no room for */
+  uint64_t cycles;                                        /* of the processor, spent on samples */
+  uint64_t trace_bytes;                                   /* on disk */
+  uint64_t trace_dropped;                                 /* events that found no room there when they came */
+  uint64_t trace_lost;                                    /* births and deaths that were never written */
   uint64_t unplaced[POIREAU_DROPS][POIREAU_SIZE_CLASSES]; /* samples without a home, by cause and size */
 };
 

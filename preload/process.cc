@@ -20,18 +20,11 @@ constexpr size_t kPage = 4096;
 /// Nonzero in the process that wrote it: the kernel wipes its page in a fork child. nullptr: no such page.
 constinit std::atomic<uint64_t>* alive = nullptr;
 
-constinit RunId id{};
+constinit RunId id{}, parents{};
 constinit uint64_t seed_base = 0;
 constinit std::atomic<uint64_t> seeds{0}, generations{0}, forks{0};
 
 bool may_ask() noexcept { return sandbox::state() == sandbox::State::open; }
-
-std::string_view executable() noexcept {
-  static constinit char path[512];
-  static constinit size_t length = 0;
-  if (length == 0 && may_ask()) length = sys::read_link("/proc/self/exe", path).size();
-  return {path, length};
-}
 
 void be_seeded() noexcept {
   const uint64_t fixed = options.seed.load(std::memory_order_relaxed);
@@ -70,16 +63,25 @@ bool is_new_child() noexcept { return alive != nullptr && alive->load(std::memor
 bool forked() noexcept {
   if (alive != nullptr && alive->exchange(1) != 0) return false;
   generations.fetch_add(1, std::memory_order_relaxed);
+  parents = id;
   derive_identity();
   be_seeded();
   return true;
 }
 
 RunId run_id() noexcept { return id; }
+RunId parent() noexcept { return parents; }
 uint64_t generation() noexcept { return generations.load(std::memory_order_relaxed); }
 
 uint64_t next_seed() noexcept {
   return scramble(seed_base + scramble(seeds.fetch_add(1, std::memory_order_relaxed) + 1));
+}
+
+std::string_view executable() noexcept {
+  static constinit char path[512];
+  static constinit size_t length = 0;
+  if (length == 0 && may_ask()) length = sys::read_link("/proc/self/exe", path).size();
+  return {path, length};
 }
 
 std::string_view program() noexcept { return base_name(executable()); }

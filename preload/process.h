@@ -23,6 +23,8 @@ struct RunId {
   uint64_t high, low;
 };
 [[nodiscard]] RunId run_id() noexcept;
+/// Of the process that it was forked from; zeros: it was executed.
+[[nodiscard]] RunId parent() noexcept;
 
 /// How many forks lie between this process and the one that was executed.
 [[nodiscard]] uint64_t generation() noexcept;
@@ -30,7 +32,9 @@ struct RunId {
 /// Another seed each time, from the process's own randomness or from the option `seed`.
 [[nodiscard]] uint64_t next_seed() noexcept;
 
-/// The program's file name without its folder, and as it was called (a script's name, say).
+/// The program's file; empty: unknown.
+[[nodiscard]] std::string_view executable() noexcept;
+/// Its name without its folder, and as it was called (a script's name, say).
 [[nodiscard]] std::string_view program() noexcept;
 [[nodiscard]] std::string_view called_as() noexcept;
 

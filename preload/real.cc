@@ -2,6 +2,7 @@
 
 #include <iterator>
 
+#include "preload/base/words.h"
 #include "preload/module.h"
 #include "preload/symbols.h"
 
@@ -24,7 +25,7 @@ constinit Functions real{};
 
 namespace {
 
-constexpr const char* kNames[] = {
+constexpr std::string_view kNames[] = {
 #define HOOK_ROW(shape, library, name, ...) #name,
 #include "preload/rows.h"
 };
@@ -37,7 +38,8 @@ const link_map* ourselves() noexcept { return module_of(&real).map; }
 void resolve() noexcept {
   auto** function = reinterpret_cast<void**>(&next);
   const link_map* const after_us = following(ourselves());
-  for (const char* name : kNames) *function++ = symbols::find(name, after_us);
+  for (size_t row = 0; row < std::size(kNames); ++row)
+    *function++ = symbols::find(kWords<kNames>[row].data(), after_us);
 }
 
 bool linked_in() noexcept { return false; }

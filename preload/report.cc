@@ -9,6 +9,7 @@
 #include "preload/base/random.h"
 #include "preload/base/text.h"
 #include "preload/depot.h"
+#include "preload/journal.h"
 #include "preload/report_text.h"
 #include "preload/stack.h"
 #include "preload/voice.h"
@@ -24,7 +25,7 @@ enum class News { fresh, known, too_many };
 
 /// Keeps the error's mark, unless it is kept already.
 News note(uint64_t mark) noexcept {
-  static constinit std::atomic<uint64_t> marks[1024];
+  [[gnu::section(".lbss")]] static constinit std::atomic<uint64_t> marks[1024];
   constexpr size_t kLongestSearch = 64;
   for (size_t step = 0; step < kLongestSearch; ++step) {
     auto& place = marks[(mark + step) % std::size(marks)];
@@ -47,6 +48,7 @@ uint64_t mark_of(const Report& report, Frames frames) noexcept {
 
 [[gnu::cold, gnu::noinline]] void say_once_that_it_is_enough() noexcept {
   static constinit std::atomic<bool> said{false};
+  if (options.log.load(std::memory_order_relaxed) == LogLevel::off) return;
   if (said.exchange(true, std::memory_order_relaxed)) return;
   Text text = voice::line();
   text << "errors in too many places to tell them apart: further ones are only counted";
@@ -59,13 +61,18 @@ void tell(const Report& report) noexcept {
   met.fetch_add(1, std::memory_order_relaxed);
   const OnError then = options.on_error.load(std::memory_order_relaxed);
   const bool last_words = then == OnError::abort;
-  if (!last_words && options.log.load(std::memory_order_relaxed) == LogLevel::off) return;
   uintptr_t room[kShownFrames];
   const Frames frames(room, report.context != nullptr ? stack::capture_from(report.context, room)
                                                       : stack::capture(room, report.caller));
   switch (last_words ? News::fresh : note(mark_of(report, frames))) {
     case News::fresh:
-      write(report, frames, then);
+      journal::erred({.error = title_of(report),
+                      .function = report.function,
+                      .address = report.address,
+                      .block = report.block != nullptr ? report.block->address : 0,
+                      .size = report.block != nullptr ? report.block->size : 0,
+                      .frames = frames});
+      if (last_words || options.log.load(std::memory_order_relaxed) != LogLevel::off) write(report, frames, then);
       break;
     case News::known:
       break;

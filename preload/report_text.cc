@@ -106,34 +106,6 @@ constexpr std::string_view name_of(Access access) noexcept {
   return "access at";
 }
 
-constexpr std::string_view title_of(const Report& report) noexcept {
-  switch (report.error) {
-    case Error::use_after_free:
-      return "use after free: ";
-    case Error::overflow:
-      return "overflow: ";
-    case Error::underflow:
-      return "underflow: ";
-    case Error::wild_access:
-      return "wild access: ";
-    case Error::double_free:
-      return "double free: ";
-    case Error::invalid_free:
-      return "invalid free: ";
-    case Error::resize_of_freed:
-      return "resize of a freed block: ";
-    case Error::wrong_function:
-      return "mismatched release: ";
-    case Error::wrong_size:
-      return "wrong size: ";
-    case Error::short_overflow:
-      return report.address < report.block->address ? "short underflow: " : "short overflow: ";
-    case Error::write_after_free:
-      return "write after free: ";
-  }
-  return "";
-}
-
 // Lines. None inlined: each has a Text, and all of them together would be more stack than some threads have to spare.
 
 /// Collects whole lines, to be written a few at a time: no line of two threads is ever mixed.
@@ -163,7 +135,7 @@ class Page {
 
 [[gnu::noinline]] void add_headline(Page& page, const Report& report) noexcept {
   Text text = voice::line();
-  text << title_of(report);
+  text << title_of(report) << ": ";
   const Hex address{report.address};
   const Place place{report.address, report.block};
   switch (moment_of(report.error)) {
@@ -250,6 +222,34 @@ std::string_view what_follows(const Report& report, OnError then) noexcept {
 }
 
 }  // namespace
+
+std::string_view title_of(const Report& report) noexcept {
+  switch (report.error) {
+    case Error::use_after_free:
+      return "use after free";
+    case Error::overflow:
+      return "overflow";
+    case Error::underflow:
+      return "underflow";
+    case Error::wild_access:
+      return "wild access";
+    case Error::double_free:
+      return "double free";
+    case Error::invalid_free:
+      return "invalid free";
+    case Error::resize_of_freed:
+      return "resize of a freed block";
+    case Error::wrong_function:
+      return "mismatched release";
+    case Error::wrong_size:
+      return "wrong size";
+    case Error::short_overflow:
+      return report.address < report.block->address ? "short underflow" : "short overflow";
+    case Error::write_after_free:
+      return "write after free";
+  }
+  return "";
+}
 
 void write(const Report& report, Frames frames, OnError then) noexcept {
   constexpr size_t kRegistersALine = 4;

@@ -7,7 +7,9 @@
 #include "config/options.h"
 #include "preload/bootstrap.h"
 #include "preload/callers.h"
+#include "preload/journal.h"
 #include "preload/process.h"
+#include "preload/sink.h"
 #include "preload/stats.h"
 #include "preload/thread.h"
 #include "tracked_alloc/homes.h"
@@ -59,7 +61,8 @@ Verdict judge(const Request& request) noexcept {
   notice_fork();
   if (!sampler.seeded()) sampler.seed(process::next_seed());
   if (sampler.overrun()) add(stats.dropped, 1);
-  const uint64_t period = sampler.confirm(request.size, request.caller, rates());
+  uint64_t period = sampler.confirm(request.size, request.caller, rates());
+  if (period != 0 && sink::is_our_own_thread(thread_number())) period = 0;  // a sink's request, not the program's
   return {Way::real, period, std::exchange(asking, request.caller)};
 }
 
@@ -107,12 +110,14 @@ bool dormant() noexcept { return asleep.load(std::memory_order_relaxed); }
 
 void forked() noexcept {
   for (auto* counter : {&stats.samples, &stats.sampled_bytes, &stats.counted_bytes, &stats.early, &stats.dropped,
-                        &stats.deepbinds, &stats.namespaces})
+                        &stats.deepbinds, &stats.namespaces, &stats.cycles})
     counter->store(0, std::memory_order_relaxed);
   for (auto& cause : stats.unplaced)
     for (auto& counter : cause) counter.store(0, std::memory_order_relaxed);
   forget_thread_number();
   tracked_alloc::forked(process::next_seed());
+  journal::forked();
+  sink::forked();
   sampler.seed(process::next_seed());
 }
 

@@ -72,6 +72,8 @@ struct Loan {
 /// `prepare_homes`, for who can't wait.
 void allow_homes() noexcept;
 void prepare_homes() noexcept;
+/// A seccomp filter is about to come.
+void prepare_for_sandbox() noexcept;
 /// No more homes: somebody may free behind our back what he got from the program.
 void close_homes() noexcept;
 

@@ -10,6 +10,7 @@
 #include "preload/clock.h"
 #include "preload/depot.h"
 #include "preload/faults.h"
+#include "preload/journal.h"
 #include "preload/module.h"
 #include "preload/process.h"
 #include "preload/real.h"
@@ -19,6 +20,7 @@
 #include "preload/stack.h"
 #include "preload/stats.h"
 #include "preload/thread.h"
+#include "preload/trace.h"
 #include "preload/voice.h"
 #include "tracked_alloc/homes.h"
 #include "tracked_alloc/ration.h"
@@ -68,20 +70,37 @@ tracked_alloc::Policy policy() noexcept {
 [[gnu::noinline]] uint32_t stack_number(const void* caller) noexcept {
   if (!room_on_stack(kStackForStacks)) return 0;
   uintptr_t frames[stack::kMostFrames];
-  return depot::intern({frames, stack::capture(frames, caller)});
+  bool truncated = false;
+  const size_t count = stack::capture(frames, caller, &truncated);
+  return depot::intern({frames, count}, truncated);
 }
 #pragma GCC diagnostic pop
 
-tracked_alloc::Death death(const void* caller) noexcept {
-  return {clock::ticks(), thread_number(), stack_number(caller)};
+/// A claimed block's end.
+void end(const Claim& claim, std::string_view function, const void* caller) noexcept {
+  const tracked_alloc::Death death{clock::ticks(), thread_number(), stack_number(caller)};
+  journal::died(claim, death, function);
+  tracked_alloc::finish(claim, death, policy());
 }
+
+/// Counts what the processor does for samples while this is there.
+class Metered {
+ public:
+  Metered() noexcept = default;
+  ~Metered() { stats.cycles.fetch_add(clock::ticks() - since_, std::memory_order_relaxed); }
+  Metered(const Metered&) = delete;
+  Metered& operator=(const Metered&) = delete;
+
+ private:
+  uint64_t since_ = clock::ticks();
+};
 
 Wanted wanted_of(const Request& request, const Verdict& verdict) noexcept {
   return {request.size,
           request.alignment,
           static_cast<uint8_t>(request.kind),
           zeroes(request.kind),
-          {verdict.period, sampler.since(), clock::ticks(), thread_number(), stack_number(request.caller)}};
+          {verdict.period, sampler.since() + Sampler::weight(request.size), clock::ticks(), thread_number(), stack_number(request.caller)}};
 }
 
 static_assert(static_cast<int>(tracked_alloc::Drop::sealed) - 1 == POIREAU_DROP_SANDBOX &&
@@ -95,7 +114,10 @@ void count_unplaced(const Request& request, int cause) noexcept {
 /// nullptr: there is none, which is counted.
 void* find_home(const Request& request, const Wanted& wanted) noexcept {
   const tracked_alloc::Home home = tracked_alloc::allocate(wanted, policy());
-  if (home.block != nullptr) return home.block;
+  if (home.block != nullptr) {
+    journal::born(home);
+    return home.block;
+  }
   count_unplaced(request, static_cast<int>(home.drop) - 1);
   return nullptr;
 }
@@ -178,6 +200,7 @@ void check_slack(const Claim& claim, std::string_view function, const void* call
 }  // namespace
 
 void* place(const Request& request, const Verdict& verdict) noexcept {
+  const Metered metered;
   if (!may_have_home(request)) return nullptr;
   void* const home = find_home(request, wanted_of(request, verdict));
   if (home != nullptr) settle(request, verdict, true);
@@ -186,6 +209,7 @@ void* place(const Request& request, const Verdict& verdict) noexcept {
 
 void* move_in(const Request& request, const Verdict& verdict, void* ptr) noexcept {
   if (ptr == nullptr) return place(request, verdict);
+  const Metered metered;
   // The size of what is there is only the next allocator's to know, if the whole family is his.
   if (request.size == 0 || map_of(next.malloc_usable_size) != map_of(next.realloc) || !may_have_home(request))
     return nullptr;
@@ -209,6 +233,7 @@ bool release(void* ptr, Release with, size_t size, const void* caller) noexcept 
   // Before anything is known there is nothing that could be passed on but nullptr.
   if (const Way way = get_ready(); way != Way::real) return way == Way::early;
   if (!tracked_alloc::owns(ptr)) return false;
+  const Metered metered;
   const Operators operators = operators_are.load(std::memory_order_relaxed);
   const bool is_operator = symbol_of(with).starts_with("_Z");
   if (is_operator && operators == Operators::theirs) return false;  // they know what they got from malloc
@@ -241,7 +266,7 @@ bool release(void* ptr, Release with, size_t size, const void* caller) noexcept 
           .given_size = size,
           .caller = caller});
   check_slack(claim, name_of(with), caller);
-  tracked_alloc::finish(claim, death(caller), policy());
+  end(claim, name_of(with), caller);
   return true;
 }
 
@@ -267,6 +292,7 @@ Loan borrow(const Request& request, void* ptr) noexcept {
     return {lent, copy, ptr};
   }
   if (!tracked_alloc::owns(ptr)) return {theirs, ptr};
+  const Metered metered;
   const Claim claim = tracked_alloc::claim(ptr);
   if (claim.found == Claim::Found::strangers) return {theirs, ptr};
   if (claim.found != Claim::Found::block) {
@@ -292,12 +318,13 @@ Loan borrow(const Request& request, void* ptr) noexcept {
   if (verdict.period != 0 && request.size != 0 && may_have_home(request)) {
     const Wanted wanted = wanted_of(request, verdict);
     if (tracked_alloc::resize(claim, wanted)) {
+      journal::resized(claim.id);
       settle(request, verdict, true);
       return {done, ptr};
     }
     if (void* const home = find_home(request, wanted); home != nullptr) {
       std::memcpy(home, ptr, std::min(claim.block.size, request.size));
-      tracked_alloc::finish(claim, death(request.caller), policy());
+      end(claim, name_of(request.kind), request.caller);
       settle(request, verdict, true);
       return {done, home};
     }
@@ -322,6 +349,7 @@ Loan borrow(const Request& request, void* ptr) noexcept {
 }
 
 void repay(const Request& request, const Loan& loan, bool granted) noexcept {
+  const Metered metered;
   const int error = errno;
   const bool gone = granted || request.size == 0;  // nullptr is what it is then
   if (loan.verdict.way == Way::real) settle(request, loan.verdict, granted);
@@ -329,9 +357,10 @@ void repay(const Request& request, const Loan& loan, bool granted) noexcept {
   if (loan.home == 0) {
     if (gone) bootstrap::release(loan.origin);
   } else {
-    const Claim claim{Claim::Found::block, tracked_alloc::region::Id::unpack(loan.home)};
+    const auto id = tracked_alloc::region::Id::unpack(loan.home);
+    const Claim claim{Claim::Found::block, id, describe(record_of(id))};
     if (gone)
-      tracked_alloc::finish(claim, death(request.caller), policy());
+      end(claim, name_of(request.kind), request.caller);
     else
       tracked_alloc::put_back(claim);
   }
@@ -363,6 +392,11 @@ void prepare_homes() noexcept {
       .before_guards = faults::be_armed,
       .found_writes = complain_of_write,
   });
+}
+
+void prepare_for_sandbox() noexcept {
+  prepare_homes();
+  trace::prepare_for_sandbox();
 }
 
 void check_all() noexcept {

@@ -1,4 +1,5 @@
 #pragma once
+#include <cstdint>
 #include <string_view>
 
 #include "preload/event.h"
@@ -19,6 +20,11 @@ struct Sink {
 void begin() noexcept;
 [[nodiscard]] bool listens(event::Type type) noexcept;
 void emit(const event::Any& event) noexcept;
+/// Whether somebody listens who has not been told whose process this is. Once.
+[[nodiscard]] bool has_new_listener() noexcept;
+/// Whether the calling thread, which has that number, is at work for a sink: what it asks for is not the program's, and
+/// must not lead to another event.
+[[nodiscard]] bool is_our_own_thread(uint32_t number) noexcept;
 /// In a fork child.
 void forked() noexcept;
 

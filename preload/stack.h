@@ -33,10 +33,30 @@ struct Unwinder {
   std::string_view name;
   /// Makes it ready; false: it isn't to be had here. Once, before anybody samples.
   bool (*begin)() noexcept;
-  /// Return addresses, innermost first, from the frame that returns to `caller` on, as many as fit; 0: it can't walk
-  /// this stack, ask libgcc. Bounded, and never faults.
+  /// Return addresses, innermost first, from the frame that returns to `caller` on, without ours: as many as fit. How
+  /// many there were, more than `out` has room for if they did not all fit; 0: it can't walk this stack, ask libgcc.
+  /// Bounded, and never faults.
   size_t (*walk)(std::span<uintptr_t> out, const void* caller) noexcept;
+  /// The same from the instruction that a signal interrupted on; nullptr: libgcc does it.
+  size_t (*walk_from)(std::span<uintptr_t> out, const void* context) noexcept = nullptr;
+  /// Code is about to go, or has gone.
+  void (*forget_code)() noexcept = nullptr;
 };
 [[gnu::visibility("hidden")]] extern const Unwinder kRows, kLibgcc, kLibunwind, kFramePointers;
+
+// For the unwinders.
+
+/// The code that is ours alone; none where we are part of the program. Known from `begin` on.
+struct Code {
+  uintptr_t begin = 0, end = 0;
+  [[nodiscard]] bool holds(uintptr_t pc) const noexcept { return pc - begin < end - begin; }
+};
+[[gnu::visibility("hidden")]] extern constinit Code our_code;
+
+/// What the greediest walk takes of the stack.
+constexpr size_t kStackOfAWalk = 4 << 10;
+
+/// Frames that a walk passes over, besides those it gives: ours, a handler's, those of who called the hook.
+constexpr size_t kMostOfOurs = 64;
 
 }  // namespace poireau::stack

@@ -2,14 +2,9 @@
 #include <link.h>
 #include <unwind.h>
 
-#include <algorithm>
-
-#include "config/options.h"
 #include "preload/base/context_x86_64.h"
-#include "preload/base/sys.h"
-#include "preload/module.h"
-#include "preload/sandbox.h"
 #include "preload/stack.h"
+#include "preload/thread.h"
 
 // libgcc steps from frame to frame. It finds a frame's description without a lock where the file has a table of them
 // (all but static executables at fixed addresses); where it hasn't, it would lock and allocate, so we don't ask it.
@@ -17,32 +12,18 @@
 namespace poireau::stack {
 namespace {
 
-constexpr size_t kMostOfOurs = 64;  // frames passed over: ours, a handler's, those of who called the hook
-
-/// The code that is ours alone; none where we are part of the program.
-struct Code {
-  bool unwinds = false;
-  uintptr_t begin = 0, end = 0;
-  [[nodiscard]] bool holds(uintptr_t pc) const noexcept { return pc - begin < end - begin; }
-};
-
-Code our_code() noexcept {
-  dl_find_object found;
-  if (_dl_find_object(reinterpret_cast<void*>(&our_code), &found) != 0 || found.dlfo_eh_frame == nullptr) return {};
-  const link_map& file = *found.dlfo_link_map;
-  if (file.l_ld == nullptr) return {};  // such an executable: its start files have libgcc keep a list of its own
-  if (file.l_name[0] == 0) return {.unwinds = true};
-  return {true, reinterpret_cast<uintptr_t>(found.dlfo_map_start), reinterpret_cast<uintptr_t>(found.dlfo_map_end)};
-}
+/// Whether it finds tables here: such an executable, whose start files have libgcc keep a list of its own, has none.
+constinit bool able = false;
 
 struct Walk {
   std::span<uintptr_t> out;
   uintptr_t first;      // the frame to begin with: what came before is dropped
   bool is_interrupted;  // it was, by a signal
-  Code ours = our_code();
-  bool met = false;
+  bool met = false, more = false;
   size_t count = 0, steps = 0;
   uintptr_t frame = 0;
+
+  size_t run() noexcept;
 };
 
 _Unwind_Reason_Code step(_Unwind_Context* context, void* data) {
@@ -56,58 +37,44 @@ _Unwind_Reason_Code step(_Unwind_Context* context, void* data) {
   const bool first = !walk.met && pc == walk.first && (interrupted != 0 || !walk.is_interrupted);
   if (first) {
     walk.met = true;
+    walk.more = false;
     walk.count = 0;
   }
-  const bool wanted = !walk.ours.holds(pc) || (first && walk.is_interrupted);
-  if (wanted && walk.count < walk.out.size()) walk.out[walk.count++] = pc;
-  return walk.met && walk.count == walk.out.size() ? _URC_END_OF_STACK : _URC_NO_REASON;
+  if (our_code.holds(pc) && !(first && walk.is_interrupted)) return _URC_NO_REASON;
+  if (walk.count == walk.out.size())
+    walk.more = true;
+  else
+    walk.out[walk.count++] = pc;
+  return walk.met && walk.more ? _URC_END_OF_STACK : _URC_NO_REASON;
 }
 
-bool is_code(uintptr_t pc) noexcept { return module_of(reinterpret_cast<const void*>(pc)).map != nullptr; }
-
-std::span<uintptr_t> as_deep_as_wanted(std::span<uintptr_t> out) noexcept {
-  const uint64_t depth = options.stack_depth.load(std::memory_order_relaxed);
-  return out.first(std::min<size_t>(out.size(), depth));
+size_t Walk::run() noexcept {
+  if (!able) return 0;
+  _Unwind_Backtrace(step, this);
+  return count + more;
 }
 
-/// The instruction alone; where it is none of any file's, a jump went astray, and what lies on the stack is most
-/// likely where it was called from.
-size_t without_unwinding(const void* context, std::span<uintptr_t> out) noexcept {
-  const uintptr_t pc = context::instruction(context), sp = context::stack_pointer(context);
-  out[0] = pc;
-  if (out.size() == 1 || is_code(pc) || sp % sizeof(uintptr_t) != 0) return 1;
-  const auto* const pushed = reinterpret_cast<const uintptr_t*>(sp);
-  if (sandbox::state() != sandbox::State::open || !sys::readable(pushed) || !is_code(*pushed)) return 1;
-  out[1] = *pushed;
-  return 2;
+bool begin() noexcept {
+  dl_find_object found;
+  able = _dl_find_object(reinterpret_cast<void*>(&begin), &found) == 0 && found.dlfo_eh_frame != nullptr &&
+         found.dlfo_link_map->l_ld != nullptr;
+  uintptr_t frame;  // the first walk looks at the processor
+  if (room_on_stack(kStackOfAWalk)) Walk{{&frame, 1}, 0, false}.run();
+  return able;
+}
+
+size_t walk(std::span<uintptr_t> out, const void* caller) noexcept {
+  return Walk{out, reinterpret_cast<uintptr_t>(caller), false}.run();
+}
+
+size_t walk_from(std::span<uintptr_t> out, const void* context) noexcept {
+  Walk walk{out, context::instruction(context), true};
+  const size_t count = walk.run();
+  return walk.met ? count : 0;
 }
 
 }  // namespace
 
-size_t capture(std::span<uintptr_t> out, const void* caller, bool* truncated) noexcept {
-  if (truncated != nullptr) *truncated = false;
-  out = as_deep_as_wanted(out);
-  if (out.empty()) return 0;
-  Walk walk{out, reinterpret_cast<uintptr_t>(caller != nullptr ? caller : __builtin_return_address(0)), false};
-  if (walk.ours.unwinds) _Unwind_Backtrace(step, &walk);
-  if (walk.count == 0 && caller != nullptr) out[walk.count++] = walk.first;
-  return walk.count;
-}
-
-size_t capture_from(const void* context, std::span<uintptr_t> out) noexcept {
-  out = as_deep_as_wanted(out);
-  if (out.empty()) return 0;
-  Walk walk{out, context::instruction(context), true};
-  // Where there is no file's code libgcc looks at the instruction, which may not be readable.
-  if (walk.ours.unwinds && is_code(walk.first)) _Unwind_Backtrace(step, &walk);
-  return walk.met ? walk.count : without_unwinding(context, out);
-}
-
-std::string_view unwinder() noexcept { return "libgcc"; }
-void forget_code() noexcept {}
-void begin() noexcept {
-  uintptr_t frame;
-  static_cast<void>(capture({&frame, 1}));
-}
+constinit const Unwinder kLibgcc{"libgcc", begin, walk, walk_from};
 
 }  // namespace poireau::stack

@@ -1,45 +1,58 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
 
 #include "preload/event.h"
 
 /// The embedded trace: one directory a process, made when its first event comes. Two streams: `facts` (whose trace it
-/// is, modules, threads, options, errors, counters), which stays whole, and `samples`, the oldest files of which go
-/// (trace_limit). Any thread, any time, signal handlers too: who finds it taken for too long goes without.
+/// is, modules, threads, options, errors), which stays whole, and `samples`, the oldest files of which go
+/// (trace_limit). Any thread, any time, signal handlers too: who can't have his turn goes without.
 namespace poireau::trace {
 
-/// The right to write. False: somebody else has it, perhaps this very thread beneath a signal handler; or there is no
-/// trace.
+/// The right to write. False: somebody else has it and doesn't come to an end, perhaps this very thread beneath a
+/// signal handler.
 class [[nodiscard]] Turn {
  public:
   Turn() noexcept;
   ~Turn();
   Turn(const Turn&) = delete;
   Turn& operator=(const Turn&) = delete;
-  explicit operator bool() const noexcept { return got_; }
+  explicit operator bool() const noexcept { return mine_ != 0; }
 
  private:
-  bool got_;
+  uint64_t mine_;
 };
 
 // With a turn:
 
-/// The number of the file that the event is in now; 0: dropped, and counted.
+/// fresh: it has just been made, and nobody has said in it whose it is. none: there is none, and won't be.
+enum class Opened : uint8_t { none, fresh, ready };
+[[nodiscard]] Opened open() noexcept;
+/// The number of the file of samples that is written now, if the event was; 0: dropped, and counted. Files' numbers
+/// go on from a process to its fork children.
 uint32_t write(const event::Any& event) noexcept;
-/// Files of samples up to this one are to go: what is alive in them is to be written again. 0: none has to.
+/// Files of samples up to this one are to go: what is alive in them is to be written again first. 0: none has to.
 [[nodiscard]] uint32_t leaving() noexcept;
-/// That has been done (or can't be: what was in them is lost).
+/// They may.
 void left() noexcept;
-/// The first file of samples of this process.
+/// The first file of samples of this process, and about how many events each holds.
 [[nodiscard]] uint32_t first() noexcept;
+[[nodiscard]] uint32_t events_a_file() noexcept;
 
 // Without:
 
 /// Whether events are to be written at all.
 [[nodiscard]] bool wanted() noexcept;
+/// On disk, and events that found no room there.
 [[nodiscard]] uint64_t bytes() noexcept;
+/// Where it lies; empty: there is none yet.
+[[nodiscard]] std::string_view directory() noexcept;
 [[nodiscard]] uint64_t dropped() noexcept;
+/// Files that went before what is alive in them was written again.
+[[nodiscard]] uint64_t removed_early() noexcept;
+/// Packets that were overwritten since no new file can be had.
+[[nodiscard]] uint64_t overwritten() noexcept;
 /// Before a seccomp filter; in a fork child; at exit.
 void prepare_for_sandbox() noexcept;
 void forked() noexcept;

@@ -24,7 +24,7 @@ bool enters(unsigned long operation, sandbox::State& out) noexcept {
 template <typename Call>
 auto entering(sandbox::State next, Call&& call) noexcept {
   using tracked_alloc::pages::Seal;
-  sampled::prepare_homes();
+  sampled::prepare_for_sandbox();
   const Seal sealed = tracked_alloc::seal(next == sandbox::State::strict ? Seal::strict : Seal::filtered);
   const sandbox::State before = sandbox::enter(next);
   const auto result = call();

@@ -117,35 +117,56 @@ report::Error error_of(tracked_alloc::Finding finding) {
   }
 }
 
-/// A call of the program's.
-struct Call {
-  std::string_view function;
-  const void* caller;
-  int file;
-};
-
-/// Reports it, and puts it out of the way if that is wanted. True: nothing was lost, the call may be repeated.
-bool overcome(const Obstacle& obstacle, const Call& call) {
-  using enum tracked_alloc::Finding;
-  const tracked_alloc::Verdict verdict = tracked_alloc::judge_access(obstacle.address);
-  if (verdict.finding == not_ours || verdict.finding == open) return true;  // another thread was faster
-  report::tell({.error = error_of(verdict.finding),
-                .access = obstacle.use == Use::given ? report::Access::read : report::Access::write,
-                .address = obstacle.address,
-                .block = verdict.finding == wild ? nullptr : &verdict.block,
-                .function = call.function,
-                .caller = call.caller});
-  if (options.on_error.load(std::memory_order_relaxed) != OnError::go_on) return false;
-  if (!tracked_alloc::let_through(obstacle.address)) return false;
-  return obstacle.use == Use::given ||
-         (obstacle.use == Use::filled && sandbox::state() == sandbox::State::open && sys::reads_again(call.file));
-}
-
 /// Any call may be the first that this library sees.
 bool is_watching() {
   if (watching == Watching::unknown) lifecycle::start();
   return watching == Watching::on;
 }
+
+/// A call of the program's, which is made until nothing that we could move is in its way. Not inlined: each of the
+/// functions below has one.
+class Call {
+ public:
+  [[gnu::noinline]] Call(std::string_view function, const void* caller, int file)
+      : function_(function), caller_(caller), file_(file), looks_(is_watching()), error_before_(errno) {}
+
+  /// What the kernel answered, -1 is failure. True: something in the memory may have been in the way.
+  [[gnu::noinline]] bool met_a_fault(ssize_t result) const {
+    if (result == -1) return looks_ && errno == EFAULT;
+    if (repeats_ != 0) errno = error_before_;
+    return false;
+  }
+
+  /// Reports it, and puts it out of the way if that is wanted. True: nothing was lost, the call may be repeated.
+  [[gnu::noinline]] bool overcame(Obstacle obstacle) {
+    const bool again = obstacle.address != 0 && repeats_++ < kMostRepeats && overcome(obstacle);
+    errno = EFAULT;
+    return again;
+  }
+
+ private:
+  bool overcome(const Obstacle& obstacle) const {
+    using enum tracked_alloc::Finding;
+    const tracked_alloc::Verdict verdict = tracked_alloc::judge_access(obstacle.address);
+    if (verdict.finding == not_ours || verdict.finding == open) return true;  // another thread was faster
+    report::tell({.error = error_of(verdict.finding),
+                  .access = obstacle.use == Use::given ? report::Access::read : report::Access::write,
+                  .address = obstacle.address,
+                  .block = verdict.finding == wild ? nullptr : &verdict.block,
+                  .function = function_,
+                  .caller = caller_});
+    if (options.on_error.load(std::memory_order_relaxed) != OnError::go_on) return false;
+    if (!tracked_alloc::let_through(obstacle.address)) return false;
+    return obstacle.use == Use::given ||
+           (obstacle.use == Use::filled && sandbox::state() == sandbox::State::open && sys::reads_again(file_));
+  }
+
+  std::string_view function_;
+  const void* caller_;
+  int file_;
+  bool looks_;
+  int error_before_, repeats_ = 0;
+};
 
 /// The name that people know: not that of the compiler's checked form.
 consteval std::string_view name_of(std::string_view symbol) {
@@ -155,24 +176,6 @@ consteval std::string_view name_of(std::string_view symbol) {
 }
 static_assert(name_of("__pread64_chk") == "pread64" && name_of("read") == "read");
 
-template <typename Real, typename Memory>
-auto watch(const Call& call, Real&& ask_real, Memory&& memory) {
-  const bool looks = is_watching();
-  const int error_before = errno;
-  for (int repeats = 0;; ++repeats) {
-    const auto result = ask_real();
-    if (result != -1) {
-      if (repeats != 0) errno = error_before;
-      return result;
-    }
-    if (!looks || errno != EFAULT) return result;
-    const Obstacle obstacle = memory();
-    const bool again = obstacle.address != 0 && repeats < kMostRepeats && overcome(obstacle, call);
-    errno = EFAULT;
-    if (!again) return result;
-  }
-}
-
 }  // namespace
 
 void wraps::watch_calls(bool wanted) noexcept { watching = wanted ? Watching::on : Watching::off; }
@@ -180,9 +183,11 @@ void wraps::watch_calls(bool wanted) noexcept { watching = wanted ? Watching::on
 extern "C" {
 #define ROW_watch(name, result, parameters, arguments, memory, alignment)         \
   [[gnu::cold, gnu::noinline]] static result looked_at_##name parameters {        \
-    const Call call{name_of(#name), __builtin_return_address(0), file};           \
-    return watch(                                                                 \
-        call, [&] { return real.name arguments; }, [&] { return memory; });       \
+    Call call(name_of(#name), __builtin_return_address(0), file);                 \
+    for (;;) {                                                                    \
+      const result got = real.name arguments;                                     \
+      if (!call.met_a_fault(got) || !call.overcame(memory)) return got;           \
+    }                                                                             \
   }                                                                               \
   [[gnu::visibility("default")]] result watched_##name parameters __asm__(#name); \
   result watched_##name parameters {                                              \

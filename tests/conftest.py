@@ -3,12 +3,16 @@ what a run really exercised, printed at its end."""
 
 from __future__ import annotations
 
+import atexit
 import os
 import random
+import shutil
 import subprocess
+import tempfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -107,7 +111,15 @@ def seed(request: pytest.FixtureRequest) -> int:
 def clean_environment(**more: str) -> dict[str, str]:
     """What the tests' programs are started with, whatever the tests themselves were started with."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "TERM") if name in os.environ}
-    return {**kept, "LC_ALL": "C.UTF-8", **more}
+    return {**kept, "LC_ALL": "C.UTF-8", "POIREAU_TRACE": traces(), "POIREAU_TRACE_LIMIT": "4MiB", **more}
+
+
+@cache
+def traces() -> str:
+    """The directory of all traces that nobody looks at."""
+    directory = tempfile.mkdtemp(prefix="poireau-traces-")
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    return directory
 
 
 @pytest.fixture(scope="session")

@@ -20,10 +20,10 @@ CXX: Layers = {
     "base": ("preload/base/*", ""),
     "config": ("config/*", "base"),
     "tracked_alloc": ("tracked_alloc/*", "base"),
-    "tables": ("preload/hooks.def preload/event.def preload/rows.h preload/kinds.* preload/poireau.h", ""),
+    "tables": ("preload/hooks.def preload/event.def preload/rows.h preload/kinds.* preload/poireau.h", "base"),
     "facts": (
         "preload/process.* preload/module.* preload/symbols.* preload/sandbox.* preload/stats.* preload/exponential.h "
-        "preload/thread.* preload/clock.* preload/voice.*",
+        "preload/thread.* preload/clock.* preload/voice.* preload/descriptors.h preload/build_id.*",
         "base config tables",
     ),
     "callers": ("preload/callers.*", "base config facts"),
@@ -32,10 +32,13 @@ CXX: Layers = {
     "real": ("preload/real.*", "base config tables facts bootstrap"),
     "stack": ("preload/stack* preload/depot.*", "base config facts tracked_alloc"),
     "events": (
-        "preload/event.h preload/ctf.* preload/trace* preload/sink* preload/lttng/*",
+        "preload/event.h preload/ctf.* preload/trace* preload/sink* preload/lttng/* preload/describe_events.cc",
         "base config tables facts",
     ),
-    "journal": ("preload/journal.*", "base config tables facts sampler stack events tracked_alloc"),
+    "journal": (
+        "preload/journal.* preload/introduction.* preload/audience.h",
+        "base config tables facts sampler stack events tracked_alloc",
+    ),
     "report": ("preload/report.* preload/report_text.*", "base config tables facts stack events journal tracked_alloc"),
     "faults": ("preload/faults.*", "base config tables facts real stack report tracked_alloc"),
     "sampled": (
@@ -73,7 +76,7 @@ PYTHON: Layers = {
 }
 
 PRELOADED = ("preload", "tracked_alloc", "config")
-TOOLS = {"config/describe.cc"}  # programs of the build, never inside anybody's process
+TOOLS = {"config/describe.cc", "preload/describe_events.cc"}  # programs of the build, never inside anybody's process
 # What allocates, throws, locks, or runs code before main: nothing to have inside somebody else's malloc.
 BANNED = set(
     "condition_variable deque filesystem format forward_list fstream functional future iomanip iostream istream list "

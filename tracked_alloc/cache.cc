@@ -12,7 +12,7 @@ constexpr size_t kYoung = 16;  // so many others are freed before a slot is used
 constexpr size_t kGibHomes = 16;
 constexpr uint64_t kAge = uint64_t{1} << 32;  // ticks: one to two seconds
 
-constinit Ring::Cell cells[region::kClasses][kSlots]{};
+[[gnu::section(".lbss")]] constinit Ring::Cell cells[region::kClasses][kSlots]{};
 constinit Ring slots[region::kClasses] = {{cells[0], kSlots}, {cells[1], kSlots}, {cells[2], kSlots},
                                           {cells[3], kSlots}, {cells[4], kSlots}, {cells[5], kSlots},
                                           {cells[6], kSlots}, {cells[7], kSlots}, {cells[8], kSlots}};

@@ -229,7 +229,7 @@ Home allocate(const Wanted& wanted, const Policy& policy) noexcept {
   record.birth = wanted.birth;
   record.death = {};
   record.uses++;
-  record.note.store(0, std::memory_order_relaxed);
+  const uint32_t note = record.note.exchange(0, std::memory_order_relaxed);
   record.keepsake = 0;
   if (wanted.zeroed && !found.fresh) std::memset(pointer(record.address), 0, record.size);
   surround_with_noise(record);
@@ -238,7 +238,7 @@ Home allocate(const Wanted& wanted, const Policy& policy) noexcept {
   placed.fetch_add(1, std::memory_order_relaxed);
   if (wish.guarded) guarded_homes.fetch_add(1, std::memory_order_relaxed);
   region::become(record, State::busy, State::live);
-  return {pointer(record.address), Drop::none};
+  return {pointer(record.address), Drop::none, found.id, note};
 }
 
 Claim claim(const void* ptr) noexcept {

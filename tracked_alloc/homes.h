@@ -50,6 +50,8 @@ enum class Drop : uint8_t { none, sealed, limit, memory, size };
 struct Home {
   void* block;  // nullptr: none, and `drop` says why
   Drop drop;
+  region::Id id{};
+  uint32_t note = 0;  // of the block that had the home before
 };
 [[nodiscard]] Home allocate(const Wanted& wanted, const Policy& policy) noexcept;
 

@@ -9,7 +9,7 @@ namespace poireau::tracked_alloc::noise {
 namespace {
 
 constexpr size_t kPeriod = 4096;
-constinit unsigned char pattern[kPeriod]{};
+[[gnu::section(".lbss")]] constinit unsigned char pattern[kPeriod]{};
 
 /// Calls `piece(address, size, its noise)` for pieces of the range until it returns true.
 template <typename Piece>

@@ -10,7 +10,7 @@ namespace {
 
 // A program that has whole pages in a block may use MADV_DONTNEED on them, and read zeros then; here it would fault.
 constexpr size_t kLargest = kPage - 1;
-constexpr char kZeros[kPage]{};
+[[gnu::section(".lbss")]] constinit char zeros[kPage]{};  // never written; a constant would take a page of the file
 
 /// A descriptor's number plus one, 24 bits; how often it has changed, 8 bits; and what tells its file from any other
 /// that the program may put at that number.
@@ -130,7 +130,7 @@ bool watch(void* at, size_t size) noexcept {
 }
 
 bool supply(void* page) noexcept {
-  const auto ask = [&](int descriptor) { return sys::supply(descriptor, page, kZeros); };
+  const auto ask = [&](int descriptor) { return sys::supply(descriptor, page, zeros); };
   // Whose descriptor it is need not be asked first: for a page that is not watched by ours any more nobody's serves.
   const int number = allowed(Allowed::everything) ? number_of(current()) : -1;
   int error = number < 0 ? EBADF : ask(number);

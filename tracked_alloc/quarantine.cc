@@ -15,7 +15,7 @@ constexpr size_t kGibs = 2048;  // of the 16384 that there are
 constinit Ring::Cell few_cells[kFew]{};
 constinit Ring few{few_cells, kFew};
 constinit Ring many{nullptr, kMany};
-constinit Ring::Cell gib_cells[kGibs]{};
+[[gnu::section(".lbss")]] constinit Ring::Cell gib_cells[kGibs]{};
 constinit Ring gibs{gib_cells, kGibs};
 constinit std::atomic<int> room{0};  // 0: not asked for yet; 1: being asked for, or there is none; 2: there
 constinit std::atomic<size_t> held{0};

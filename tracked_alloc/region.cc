@@ -23,7 +23,8 @@ static_assert(kArena + kArenaSize <= kGibs && kGibs + kGibCount * kGib == kRegio
 constexpr size_t kMostGibs = 12288;
 
 /// Which chunks are mapped: known without a look at what may not be there.
-constinit std::atomic<uint64_t> mapped[kGibArea][kChunks / 64]{};
+// Here and elsewhere .lbss: what is large, and untouched in most processes, lies behind all that is small.
+[[gnu::section(".lbss")]] constinit std::atomic<uint64_t> mapped[kGibArea][kChunks / 64]{};
 
 constexpr uint32_t chunk_number(Id id) noexcept { return id.index >> kSlotBits; }
 constexpr uint32_t slot_number(Id id) noexcept { return id.index & ((1 << kSlotBits) - 1); }
@@ -231,6 +232,33 @@ bool guard_again(const pages::Guards& guards) noexcept {
     }
   }
   return true;
+}
+
+bool step(Id& id) noexcept {
+  const auto end = [](uint32_t area) -> uint32_t {
+    const uint32_t chunks = areas[area].chunks.load(std::memory_order_acquire);
+    if (area == kGibArea) return chunks != 0 ? kGibCount : 0;
+    return chunks << kSlotBits;
+  };
+  if (id.area < kGibArea && (id.index & ((1u << kSlotBits) - 1)) + 1 >= slots_per_chunk(id.area))
+    id.index = ((id.index >> kSlotBits) + 1) << kSlotBits;
+  else
+    ++id.index;
+  while (id.index >= end(id.area)) {
+    id = {id.area + 1, 0};
+    if (id.area > kGibArea) {
+      id = {0, 0};
+      return false;
+    }
+  }
+  return true;
+}
+
+uint64_t slots() noexcept {
+  uint64_t sum = 0;
+  for (uint32_t area = 0; area < kGibArea; ++area)
+    sum += areas[area].chunks.load(std::memory_order_relaxed) * slots_per_chunk(area);
+  return sum + (areas[kGibArea].chunks.load(std::memory_order_relaxed) != 0 ? kGibCount : 0);
 }
 
 }  // namespace poireau::tracked_alloc::region

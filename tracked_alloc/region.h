@@ -95,6 +95,11 @@ bool guard_again(const pages::Guards& guards) noexcept;
 template <typename Visit>
 void for_each(Visit&& visit) noexcept;
 
+/// The number after it, from one area into the next; false: it was the last, and `id` is the first again.
+[[nodiscard]] bool step(Id& id) noexcept;
+/// Slots there are, used or not.
+[[nodiscard]] uint64_t slots() noexcept;
+
 struct Area {
   std::atomic<uint32_t> chunks;    // the highest number of one that is mapped, plus one
   std::atomic<uint32_t> mapped;    // how many are: strangers hold some, and others are being mapped right now

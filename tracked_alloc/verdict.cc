@@ -19,7 +19,7 @@ using region::kPage;
 /// Pages that were let through, as far as there is room; kAtWork in those that are not yet as they should be.
 constexpr uintptr_t kAtWork = 1;
 constexpr size_t kMostOpened = 1 << 14;
-constinit std::atomic<uintptr_t> opened[kMostOpened]{};
+[[gnu::section(".lbss")]] constinit std::atomic<uintptr_t> opened[kMostOpened]{};
 
 uintptr_t page_of(uintptr_t address) noexcept { return address & -kPage; }
 

@@ -3,7 +3,6 @@
 
 #include <array>
 #include <cstdint>
-#include <string_view>
 
 /// What a signal handler is told of the thread that it interrupted: its ucontext_t. One such file a processor.
 namespace poireau::context {
@@ -13,9 +12,10 @@ inline uintptr_t at(const void* context, int which) noexcept {
 }
 inline uintptr_t instruction(const void* context) noexcept { return at(context, REG_RIP); }
 inline uintptr_t stack_pointer(const void* context) noexcept { return at(context, REG_RSP); }
+inline uintptr_t frame_pointer(const void* context) noexcept { return at(context, REG_RBP); }
 
 struct Register {
-  std::string_view name;
+  char name[7];  // in place: a pointer would have to be relocated
   int which;
 };
 inline constexpr std::array kRegisters = {

@@ -61,10 +61,54 @@ void write_safely(int descriptor, std::string_view text) noexcept;
 /// The link's target, a view into `out`; empty on failure.
 [[nodiscard]] std::string_view read_link(const char* path, std::span<char> out) noexcept;
 
+// Directories. `at` is one's descriptor, or kAnywhere for an absolute path; names are taken as they are, a symbolic
+// link in the last place is followed only on request.
+constexpr int kAnywhere = -100;
+enum class Links { refuse, follow };
+struct EntryInfo {
+  bool directory, link;
+  uint32_t permissions, owner;  // with the set-id and sticky bits
+  uint64_t device, inode, blocks;  // blocks: of 512 bytes
+  int64_t changed;  // seconds since 1970
+};
+/// A descriptor >= 0 to list it with, or -errno.
+[[nodiscard]] int open_directory(int at, const char* name, Links links = Links::refuse) noexcept;
+/// These return the error's number; 0: done. The empty name is `at` itself.
+[[nodiscard]] int entry_info(int at, const char* name, EntryInfo& out, Links links = Links::refuse) noexcept;
+[[nodiscard]] int make_directory(int at, const char* name) noexcept;  // for its owner alone
+[[nodiscard]] int remove_file(int at, const char* name) noexcept;
+[[nodiscard]] int remove_directory(int at, const char* name) noexcept;
+/// Bytes of the kernel's linux_dirent64, 0 at the end, -errno on failure.
+[[nodiscard]] int64_t list(int directory, std::span<char> out) noexcept;
+/// What kind of file system it lies on, as statfs(2) numbers them; 0: unknown.
+[[nodiscard]] uint64_t file_system(int descriptor) noexcept;
+/// Whether there is no process of that id (that we may know of).
+[[nodiscard]] bool no_such_process(int id) noexcept;
+/// The effective user.
+[[nodiscard]] bool user_id(uint32_t& out) noexcept;
+/// Seconds since 1970; 0: unknown.
+[[nodiscard]] int64_t calendar_time() noexcept;
+
+// Files of our own, in a directory.
+enum class Making { existing, new_one };  // new_one: for its owner alone; fails if there is anything of that name
+/// A descriptor >= 0 to read and write, or -errno. Follows no symbolic link.
+[[nodiscard]] int open_file(int directory, const char* name, Making making) noexcept;
+/// These return the error's number; 0: done. RLIMIT_FSIZE is the caller's: who goes beyond gets a SIGXFSZ.
+[[nodiscard]] int allocate(int descriptor, uint64_t offset, uint64_t size) noexcept;  // blocks, and the file's size
+[[nodiscard]] int resize(int descriptor, uint64_t size) noexcept;
+[[nodiscard]] int write_at(int descriptor, uint64_t offset, std::string_view bytes) noexcept;
+[[nodiscard]] int rename_file(int directory, const char* from, const char* to) noexcept;
+/// Shared with the file, readable and writable; nullptr on failure.
+[[nodiscard]] void* map_file(int descriptor, size_t size) noexcept;
+
+/// Lets another thread run.
+void yield() noexcept;
+/// The machine's name, a view into `out`; empty on failure.
+[[nodiscard]] std::string_view host_name(std::span<char, 65> out) noexcept;
 [[nodiscard]] bool random(std::span<std::byte> out) noexcept;
 [[nodiscard]] int process_id() noexcept;
 /// What this process may have of it in bytes, UINT64_MAX: any number.
-enum class Limit { address_space, data };
+enum class Limit { address_space, data, file_size };
 [[nodiscard]] bool limit_of(Limit limit, uint64_t& out) noexcept;
 [[nodiscard]] int thread_id() noexcept;
 /// The calling thread's, a view into `out`; empty on failure.

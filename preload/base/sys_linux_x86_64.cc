@@ -10,6 +10,8 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -191,6 +193,83 @@ std::string_view read_link(const char* path, std::span<char> out) noexcept {
   return length <= 0 ? std::string_view() : std::string_view(out.data(), static_cast<size_t>(length));
 }
 
+int open_directory(int at, const char* name, Links links) noexcept {
+  const int no_links = links == Links::refuse ? O_NOFOLLOW : 0;
+  return static_cast<int>(call(SYS_openat, at, number(name), O_RDONLY | O_DIRECTORY | O_CLOEXEC | no_links));
+}
+
+int entry_info(int at, const char* name, EntryInfo& out, Links links) noexcept {
+  struct stat got;
+  const int flags = (*name == '\0' ? AT_EMPTY_PATH : 0) | (links == Links::refuse ? AT_SYMLINK_NOFOLLOW : 0);
+  if (const long error = call(SYS_newfstatat, at, number(name), number(&got), flags); error != 0)
+    return error_of(error);
+  out = {S_ISDIR(got.st_mode), S_ISLNK(got.st_mode), got.st_mode & 07777, got.st_uid, got.st_dev, got.st_ino,
+         static_cast<uint64_t>(got.st_blocks), got.st_mtim.tv_sec};
+  return 0;
+}
+
+int make_directory(int at, const char* name) noexcept { return error_of(call(SYS_mkdirat, at, number(name), 0700)); }
+int remove_file(int at, const char* name) noexcept { return error_of(call(SYS_unlinkat, at, number(name), 0)); }
+int remove_directory(int at, const char* name) noexcept {
+  return error_of(call(SYS_unlinkat, at, number(name), AT_REMOVEDIR));
+}
+
+int64_t list(int directory, std::span<char> out) noexcept {
+  return call(SYS_getdents64, directory, number(out.data()), static_cast<long>(out.size()));
+}
+
+uint64_t file_system(int descriptor) noexcept {
+  struct statfs got;
+  return call(SYS_fstatfs, descriptor, number(&got)) == 0 ? static_cast<uint64_t>(got.f_type) : 0;
+}
+
+bool no_such_process(int id) noexcept { return call(SYS_kill, id, 0) == -ESRCH; }
+
+bool user_id(uint32_t& out) noexcept {
+  const long got = call(SYS_geteuid);
+  out = static_cast<uint32_t>(got);
+  return got >= 0;
+}
+
+int64_t calendar_time() noexcept {
+  timespec now;
+  return call(SYS_clock_gettime, CLOCK_REALTIME, number(&now)) == 0 ? now.tv_sec : 0;
+}
+
+int open_file(int directory, const char* name, Making making) noexcept {
+  const int how = making == Making::new_one ? O_CREAT | O_EXCL : 0;
+  return static_cast<int>(
+      call(SYS_openat, directory, number(name), O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY | how, 0600));
+}
+
+int allocate(int descriptor, uint64_t offset, uint64_t size) noexcept {
+  return error_of(call(SYS_fallocate, descriptor, 0, static_cast<long>(offset), static_cast<long>(size)));
+}
+
+int resize(int descriptor, uint64_t size) noexcept {
+  return error_of(call(SYS_ftruncate, descriptor, static_cast<long>(size)));
+}
+
+int write_at(int descriptor, uint64_t offset, std::string_view bytes) noexcept {
+  while (!bytes.empty()) {
+    const long done = call(SYS_pwrite64, descriptor, number(bytes.data()), static_cast<long>(bytes.size()),
+                           static_cast<long>(offset));
+    if (done <= 0) return done == 0 ? EIO : error_of(done);
+    bytes.remove_prefix(static_cast<size_t>(done));
+    offset += static_cast<uint64_t>(done);
+  }
+  return 0;
+}
+
+int rename_file(int directory, const char* from, const char* to) noexcept {
+  return error_of(call(SYS_renameat, directory, number(from), directory, number(to)));
+}
+
+void* map_file(int descriptor, size_t size) noexcept {
+  const long got = call(SYS_mmap, 0, static_cast<long>(size), kAccessible, MAP_SHARED, descriptor, 0);
+  return got < 0 ? nullptr : reinterpret_cast<void*>(got);
+}
+
 bool random(std::span<std::byte> out) noexcept {
   while (!out.empty()) {
     const long got = call(SYS_getrandom, number(out.data()), static_cast<long>(out.size()));
@@ -201,11 +280,21 @@ bool random(std::span<std::byte> out) noexcept {
 }
 
 int process_id() noexcept { return static_cast<int>(call(SYS_getpid)); }
+void yield() noexcept { call(SYS_sched_yield); }
+
+std::string_view host_name(std::span<char, 65> out) noexcept {
+  utsname names;
+  if (call(SYS_uname, reinterpret_cast<long>(&names)) != 0) return {};
+  static_assert(sizeof names.nodename == std::span<char, 65>::extent);
+  std::memcpy(out.data(), names.nodename, out.size());
+  return {out.data(), strnlen(out.data(), out.size())};
+}
+
 int thread_id() noexcept { return static_cast<int>(call(SYS_gettid)); }
 
 bool limit_of(Limit limit, uint64_t& out) noexcept {
   rlimit64 got;
-  const int resource = limit == Limit::data ? RLIMIT_DATA : RLIMIT_AS;
+  const int resource = limit == Limit::data ? RLIMIT_DATA : limit == Limit::file_size ? RLIMIT_FSIZE : RLIMIT_AS;
   if (call(SYS_prlimit64, 0, resource, 0, number(&got)) != 0) return false;
   out = got.rlim_cur == RLIM64_INFINITY ? UINT64_MAX : got.rlim_cur;
   return true;
@@ -259,6 +348,14 @@ std::string_view error_text(int error) noexcept {
       return "the name is too long";
     case ENOMEM:
       return "out of memory";
+    case EPERM:
+      return "not permitted";
+    case EROFS:
+      return "the file system is read-only";
+    case ENOSPC:
+      return "no space left";
+    case EDQUOT:
+      return "the quota is used up";
     default:
       return "it can't be read";
   }

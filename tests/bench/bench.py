@@ -24,6 +24,7 @@ import measure
 import million
 import programs
 import samples
+import sinks
 from measure import BARE, BARE_AGAIN, Config, Spread, Verdict, noise_of, ratios, spread
 
 PERIODS = {"32M": "32M", "2M": "2M", "512K": "512K", "0": "off"}
@@ -48,11 +49,12 @@ class Rounds:
     programs: int
     homes: int
     samples: int
+    sinks: int
     scale: float
 
 
-FULL = Rounds(instructions=3, pairs=21, memory=9, exec=500, programs=20, homes=11, samples=15, scale=1)
-QUICK = Rounds(instructions=1, pairs=2, memory=1, exec=10, programs=1, homes=2, samples=1, scale=0.1)
+FULL = Rounds(instructions=3, pairs=21, memory=9, exec=500, programs=20, homes=11, samples=15, sinks=7, scale=1)
+QUICK = Rounds(instructions=1, pairs=2, memory=1, exec=10, programs=1, homes=2, samples=1, sinks=1, scale=0.1)
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,11 @@ def bench_homes(bench: Bench) -> Part:
 def bench_samples(bench: Bench) -> Part:
     figures = samples.measure_all(bench.pairs, bench.library, bench.rounds.samples, bench.rounds.scale, bench.rng)
     return Part(samples.report(figures), samples.verdicts(figures), samples.record(figures))
+
+
+def bench_sinks(bench: Bench) -> Part:
+    figures = sinks.measure_all(bench.library, bench.rounds.sinks, bench.rounds.scale, bench.rng)
+    return Part(sinks.report(figures), sinks.verdicts(figures), sinks.record(figures))
 
 
 def bench_million(bench: Bench) -> Part:
@@ -326,6 +333,7 @@ PARTS: dict[str, Callable[[Bench], Part]] = {
     "exec": bench_exec,
     "homes": bench_homes,
     "samples": bench_samples,
+    "sinks": bench_sinks,
     "million": bench_million,
     "programs": bench_programs,
 }

@@ -7,6 +7,7 @@
 #include <string>
 #include <thread>
 
+#include "config/described.h"
 #include "config/explain.h"
 
 namespace poireau::config {
@@ -20,7 +21,7 @@ class OptionsTest : public testing::Test {
   static void reset() {
     for (const OptionInfo& option : all_options()) {
       Text scratch;
-      EXPECT_EQ(set(option.name, option.show_default(scratch), "built-in", Phase::at_load), SetResult::ok);
+      EXPECT_EQ(set(option.name(), described(option).show_default(scratch), "built-in", Phase::at_load), SetResult::ok);
     }
   }
   static SetResult put(std::string_view name, std::string_view text) { return set(name, text, "test", Phase::at_load); }
@@ -34,7 +35,7 @@ class OptionsTest : public testing::Test {
 TEST_F(OptionsTest, EveryOptionStartsWithItsDefault) {
   for (const OptionInfo& option : all_options()) {
     Text scratch, fresh;
-    EXPECT_EQ(option.show(scratch), option.show_default(fresh)) << option.name;
+    EXPECT_EQ(option.show(scratch), described(option).show_default(fresh)) << option.name();
   }
   EXPECT_EQ(period(), 512u << 10);
   EXPECT_EQ(options.log.load(), LogLevel::error);
@@ -272,7 +273,8 @@ TEST_F(OptionsTest, OnlyLiveOptionsChangeLater) {
   for (const OptionInfo& option : all_options()) {
     Text scratch;
     const SetResult wanted = option.changes == Phase::live ? SetResult::ok : SetResult::too_late;
-    EXPECT_EQ(set(option.name, option.show_default(scratch), "test", Phase::live), wanted) << option.name;
+    EXPECT_EQ(set(option.name(), described(option).show_default(scratch), "test", Phase::live), wanted)
+        << option.name();
   }
 }
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
+
+from tests.conftest import clean_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = ROOT / "tests" / "programs"
@@ -74,3 +76,69 @@ def under(allocator: str) -> list[str]:
 @pytest.fixture(params=list(ALLOCATORS))
 def allocator(request: pytest.FixtureRequest) -> str:
     return request.param
+
+
+@pytest.fixture
+def traces_parent(tmp_path: Path) -> Path:
+    """Where `traced` and `tell` have traces lie; not there yet."""
+    return tmp_path / "traces"
+
+
+def every_call(parent: Path, more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment in which every call is a sample, recorded under `parent`."""
+    fixed = {"POIREAU_SAMPLE_PERIOD": "1", "POIREAU_TRACE": str(parent), "POIREAU_TRACE_LIMIT": "128M"}
+    return {**fixed, **(more or {})}
+
+
+@pytest.fixture
+def traced(run_preloaded: Run, traces_parent: Path) -> Run:
+    """run_preloaded with every call recorded."""
+    return lambda argv, env=None, **more: run_preloaded(argv, every_call(traces_parent, env), **more)
+
+
+class Told:
+    """tests/programs/told.c at work."""
+
+    def __init__(self, command: Sequence[str | Path], environment: Mapping[str, str], **more: object) -> None:
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(  # type: ignore[call-overload]
+            command, env=environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True, bufsize=1, **more
+        )
+
+    def __call__(self, command: str) -> list[str]:
+        """The lines it answers with."""
+        self.process.stdin.write(command + "\n")
+        self.process.stdin.flush()
+        lines = []
+        for line in self.process.stdout:
+            if line == "ok\n":
+                assert not any(": failed " in each for each in lines), lines
+                return lines
+            lines.append(line.rstrip())
+        pytest.fail(f"{command}: it ended with {self.process.wait()}: {lines} {self.process.stderr.read()}")
+
+    def kept(self) -> dict[int, int]:
+        """Sizes of the blocks that it keeps, by address."""
+        return {int(at, 16): int(size) for at, size in map(str.split, self("show"))}
+
+    def finish(self) -> str:
+        """What it said on standard error, once it has ended well."""
+        _, complaints = self.process.communicate(timeout=60)
+        assert self.process.returncode == 0, (self.process.returncode, complaints)
+        return complaints
+
+
+@pytest.fixture
+def tell(program: Callable[..., Path], library: Path, traces_parent: Path) -> Iterator[Callable[..., Told]]:
+    """tell(env) starts one with every call recorded."""
+    started: list[Told] = []
+
+    def start(env: Mapping[str, str] | None = None, before: Sequence[str | Path] = (), **more: object) -> Told:
+        environment = clean_environment(**every_call(traces_parent, {"LD_PRELOAD": str(library), **(env or {})}))
+        started.append(Told([*before, program("told.c")], environment, **more))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.process.kill()
+        each.process.wait()

@@ -81,7 +81,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   std::string_view value = text;
   const std::string_view name = trimmed(take_until(value, '='));
   try_setting(name, value);
-  if (size > 0) try_setting(all_options()[data[0] % all_options().size()].name, value);
+  if (size > 0) try_setting(all_options()[data[0] % all_options().size()].name(), value);
   check_values();
   return 0;
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import stat
@@ -303,6 +304,7 @@ def test_the_program_cannot_tell_run_from_a_plain_exec(
         "grep -e ^SigIgn -e ^SigBlk -e ^SigCgt /proc/self/status\necho error >&2; exit 7\n",
     )
     environment = {"PATH": os.environ["PATH"], "LANG": "C", "EMPTY": "", "WORD": "\udcff"}  # Python coerces LANG=C
+    environment["HOME"] = str(tmp_path)  # so that there is a place for traces
     more: dict[str, object] = {"env": environment, "stdin": None, "input": "typed\n"}
     bare = subprocess.run(
         [program, "a", "", "--", "b c"], capture_output=True, text=True, errors="surrogateescape", **more
@@ -330,7 +332,9 @@ def test_options_reach_the_library_as_its_variables(installed: Path) -> None:
     arguments = ["--period", "64KiB", "--by", "calls", "--only", "env,sh", "--log", "off", "--set", "seed=5"]
     done = poireau(installed, "run", *arguments, "env")
     variables = dict(line.split("=", 1) for line in done.stdout.splitlines())
-    assert {name: value for name, value in variables.items() if name.startswith("POIREAU_")} == {
+    assert re.fullmatch(r"\d{8}-\d{6}-env-\d+-[0-9a-f]{8}", variables.pop("POIREAU_RUN"))
+    tests_own = {name: value for name, value in clean_environment().items() if name.startswith("POIREAU_")}
+    assert {name: value for name, value in variables.items() if name.startswith("POIREAU_")} == tests_own | {
         "POIREAU_SAMPLE_PERIOD": "64KiB",
         "POIREAU_SAMPLE_BY": "calls",
         "POIREAU_ONLY": "env,sh",
@@ -338,6 +342,29 @@ def test_options_reach_the_library_as_its_variables(installed: Path) -> None:
         "POIREAU_SEED": "5",
     }
     assert variables["LD_PRELOAD"] == str(installed.parents[1] / "lib" / layout.LIBRARY)
+
+
+def test_the_directory_of_traces_need_not_be_absolute(installed: Path, tmp_path: Path) -> None:
+    for given, meant in (("traces", tmp_path / "traces"), ("../x/", tmp_path.parent / "x"), ("/a/b", Path("/a/b"))):
+        done = poireau(installed, "run", "--trace", given, "env", cwd=tmp_path)
+        assert f"POIREAU_TRACE={meant}" in done.stdout.splitlines()
+
+
+def test_each_run_has_a_name_of_its_own_whatever_the_program_is_called(installed: Path, tmp_path: Path) -> None:
+    program = script(tmp_path / ("a b-\N{WHITE SMILING FACE}" + "x" * 40), '#!/bin/sh\necho "$POIREAU_RUN"\n')
+    outer = [poireau(installed, "run", "--", program).stdout for _ in range(2)]
+    inner = poireau(installed, "run", "--", sys.executable, installed, "run", "--", program).stdout
+    for name in (*outer, inner):
+        assert re.fullmatch(r"\d{8}-\d{6}-a_b-_x{27}-\d+-[0-9a-f]{8}\n", name)
+    assert len({*outer, inner}) == 3
+
+
+def test_all_processes_of_a_run_share_one_directory_of_traces(installed: Path, tmp_path: Path) -> None:
+    done = poireau(installed, "run", "--trace", "traces", "-c", "1", "--", "sh", "-c", "ls; ls -l", cwd=tmp_path)
+    assert (done.stderr, done.returncode) == ("", 0)
+    (run,) = (tmp_path / "traces").iterdir()
+    assert "-sh-" in run.name
+    assert len(list(run.iterdir())) >= 2
 
 
 def test_the_library_speaks_up_when_asked_to(installed: Path) -> None:

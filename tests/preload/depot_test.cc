@@ -139,7 +139,20 @@ TEST(Depot, TellsStacksApartThatBeginAlike) {
 
 TEST(Depot, CutsWhatIsTooLong) {
   const Stack frames(1000, 7);
-  EXPECT_EQ(depot::frames_of(depot::intern(frames)).size(), stack::kMostFrames);
+  const uint32_t number = depot::intern(frames);
+  EXPECT_EQ(depot::frames_of(number).size(), stack::kMostFrames);
+  EXPECT_TRUE(depot::truncated(number));
+}
+
+TEST(Depot, TellsAStackFromTheSameThatGoesOn) {
+  const uint32_t whole = depot::intern(some_stack(6000)), cut = depot::intern(some_stack(6000), true);
+  EXPECT_NE(whole, cut);
+  EXPECT_EQ(depot::intern(some_stack(6000), true), cut);
+  EXPECT_FALSE(depot::truncated(whole));
+  EXPECT_TRUE(depot::truncated(cut));
+  EXPECT_EQ(stack_of(whole), some_stack(6000));
+  EXPECT_EQ(stack_of(cut), some_stack(6000));
+  EXPECT_FALSE(depot::truncated(0));
 }
 
 TEST(Depot, SurvivesANumberThatItNeverGave) {

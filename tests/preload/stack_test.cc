@@ -14,6 +14,7 @@
 
 #include "config/options.h"
 #include "preload/base/fault.h"
+#include "preload/thread.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 constexpr bool kSanitized = true;
@@ -125,6 +126,81 @@ TEST_F(StackTest, OfADeepRecursionIsItsInnermostPart) {
   ASSERT_EQ(frames.size(), stack::kMostFrames);
   EXPECT_EQ(frames[10], frames[100]);
 }
+
+TEST_F(StackTest, SaysWhetherThereWasMore) {
+  ASSERT_EQ(config::set("stack_depth", "128", "test", config::Phase::live), config::SetResult::ok);
+  uintptr_t frames[stack::kMostFrames];
+  bool truncated = true;
+  const size_t whole = stack::capture(frames, __builtin_return_address(0), &truncated);
+  EXPECT_FALSE(truncated);
+  for (size_t room = 0; room < whole + 3; ++room) {
+    EXPECT_EQ(stack::capture({frames, room}, __builtin_return_address(0), &truncated), std::min(room, whole));
+    EXPECT_EQ(truncated, room < whole) << room;
+  }
+  ASSERT_EQ(config::set("stack_depth", "3", "test", config::Phase::live), config::SetResult::ok);
+  EXPECT_EQ(stack::capture(frames, __builtin_return_address(0), &truncated), 3u);
+  EXPECT_TRUE(truncated);
+}
+
+/// Which unwinder is taken where this one is wanted.
+std::string taken_for(const char* wanted) {
+  EXPECT_EQ(config::set("unwinder", wanted, "test", config::Phase::at_load), config::SetResult::ok);
+  stack::begin();
+  std::string name(stack::unwinder());
+  EXPECT_EQ(config::set("unwinder", "auto", "test", config::Phase::at_load), config::SetResult::ok);
+  return name;
+}
+
+TEST_F(StackTest, IsWalkedAsTheOptionSays) {
+  for (const char* name : {"rows", "libgcc", "fp", "none"}) {
+    testing::internal::CaptureStderr();
+    EXPECT_EQ(taken_for(name), name);
+    EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+    Nested nested;
+    nested.from_caller = true;
+    run(nested);
+    ASSERT_FALSE(nested.frames.empty());
+    EXPECT_EQ(nested.frames[0], nested.expected[0]) << name;
+    if (name == std::string("none")) {
+      EXPECT_EQ(nested.frames.size(), 1u);
+    }
+  }
+  EXPECT_EQ(taken_for("auto"), "rows");
+}
+
+[[gnu::noinline, gnu::optimize("no-omit-frame-pointer")]] Stack chained(int depth) {
+  Stack frames = depth == 0 ? captured(8, __builtin_return_address(0)) : chained(depth - 1);
+  asm volatile("" ::: "memory");
+  return frames;
+}
+
+TEST_F(StackTest, ByFramePointersIsTheChain) {
+  EXPECT_EQ(taken_for("fp"), "fp");
+  const Stack frames = chained(20);
+  ASSERT_EQ(frames.size(), 8u);
+  EXPECT_EQ(Stack(8, frames[1]), Stack(frames.begin(), frames.end()));
+}
+
+#ifdef POIREAU_FAULTS
+/// With a page at least between the stack that it takes and its caller's.
+[[gnu::noinline]] std::string taken_far_below(const char* wanted) {
+  volatile char room[8192];
+  room[0] = 0;
+  return taken_for(wanted + room[0]);
+}
+
+TEST_F(StackTest, WhatFailsItsSelfTestIsReplacedWithALine) {
+  forget_thread_number();
+  fault::error = ENOMEM;
+  fault::countdown = 1;  // the second call is the first look at a page
+  testing::internal::CaptureStderr();
+  const std::string name = taken_far_below("rows");
+  const std::string said = testing::internal::GetCapturedStderr();
+  fault::countdown = -1;
+  EXPECT_EQ(name, "libgcc");
+  EXPECT_NE(said.find(": unwinder rows failed its self-test: using libgcc\n"), std::string::npos) << said;
+}
+#endif
 
 TEST_F(StackTest, InAVforkChildIsTheParentsToo) {
   Nested here, there;
@@ -263,12 +339,20 @@ TEST_F(StackTest, AJumpIntoNowhereIsKnownWhateverFails) {
 
 INSTANTIATE_TEST_SUITE_P(OnAStackOfItsOwn, Signals, testing::Bool());
 
-TEST_F(StackTest, WhereAContextIsNotOnTheStackIsItsInstructionAlone) {
-  ucontext_t context;
+[[gnu::noinline]] Stack before_the_call(ucontext_t& context) {
   getcontext(&context);
-  uintptr_t frames[10];
-  EXPECT_EQ(stack::capture_from(&context, frames), 1u);
+  return captured(stack::kMostFrames, __builtin_return_address(0));
+}
+
+TEST_F(StackTest, OfAContextIsWhatItsRegistersSay) {
+  ucontext_t context;
+  const Stack wanted = before_the_call(context);
+  Stack frames(stack::kMostFrames);
+  getcontext(&context);
+  frames.resize(stack::capture_from(&context, frames));
   EXPECT_EQ(frames[0], static_cast<uintptr_t>(context.uc_mcontext.gregs[REG_RIP]));
+  ASSERT_EQ(frames.size(), wanted.size());
+  EXPECT_TRUE(std::equal(frames.begin() + 1, frames.end(), wanted.begin() + 1)) << "but for where each is here";
 }
 
 // A thread may have 16 KiB, of which a page or two are its own.

@@ -1,0 +1,90 @@
+"""A full disk harms nobody: events are dropped and counted, and deaths that found no room are told later."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from tests import traces
+
+OWN = range(7000, 7010)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    directory = tmp_path / "disk"
+    directory.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,mode=700", "poireau", directory], check=True)
+    yield directory
+    subprocess.run(["umount", "-l", directory], check=True)
+
+
+@pytest.fixture
+def told(tell, small_disk):
+    return tell({"POIREAU_TRACE": str(small_disk / "traces"), "POIREAU_STACK_DEPTH": "6"})
+
+
+def phantoms(trace: traces.Trace) -> list[traces.Event]:
+    return [event for event in traces.alive(trace.events).values() if event["size"] in OWN]
+
+
+def test_a_program_goes_on_when_the_disk_is_full(told, small_disk):
+    told("keep 1000 7001")
+    told("pass 20000 7002")
+    told("drop")
+    complaints = told.finish()
+    assert complaints.count("\n") == 1, complaints
+    assert "space" in complaints.lower() or "full" in complaints.lower()
+    trace = traces.read_one(small_disk / "traces")
+    assert len(trace.of("alloc")) > 1000
+
+
+def test_a_disk_that_is_full_from_the_start_harms_nobody(tell, small_disk):
+    (small_disk / "ballast").write_bytes(bytes((1 << 20) - 4096))
+    told = tell({"POIREAU_TRACE": str(small_disk / "traces")})
+    told("keep 100 7001")
+    told("drop")
+    assert told.finish().count("\n") == 1
+
+
+def test_what_died_while_the_disk_was_full_is_told_once_there_is_space(told, small_disk):
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(400 << 10))
+    told("keep 1000 7001")
+    told("pass 20000 7002")
+    told("drop")
+    ballast.unlink()
+    subprocess.run(["mount", "-o", "remount,size=32m", small_disk], check=True)
+    # It may look for space but now and then.
+    for _ in range(20):
+        told("keep 1000 7003")
+        told("drop")
+    told.finish()
+    trace = traces.read_one(small_disk / "traces")
+    assert sum(traces.drops(trace.events).values()) > 0
+    assert trace.of("alloc")[-1]["size"] == 7003
+    assert phantoms(trace) == []
+
+
+def test_a_disk_that_fills_again_and_again_leaves_no_phantoms(told, small_disk):
+    ballast = small_disk / "ballast"
+    for _ in range(6):
+        ballast.write_bytes(bytes(max(0, free_bytes(small_disk) - 8192)))
+        told("keep 700 7001")
+        told("swap 3000 3000")
+        told("drop")
+        ballast.unlink()
+        subprocess.run(["mount", "-o", "remount,size=64m", small_disk], check=True)
+        for _ in range(5):
+            told("keep 500 7003")
+            told("drop")
+    told.finish()
+    trace = traces.read_one(small_disk / "traces")
+    assert phantoms(trace) == []
+    assert not [each for each in traces.alive(trace.events).values() if 3000 <= each["size"] <= 6000]
+
+
+def free_bytes(directory) -> int:
+    blocks = subprocess.run(["stat", "-f", "-c", "%a %S", directory], capture_output=True, text=True).stdout.split()
+    return int(blocks[0]) * int(blocks[1])
