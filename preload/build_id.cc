@@ -31,8 +31,8 @@ std::span<const uint8_t> build_id_of(const void* begin, const void* end) noexcep
   const auto* const first = static_cast<const uint8_t*>(begin);
   const auto size = static_cast<size_t>(static_cast<const uint8_t*>(end) - first);
   const auto& file = *static_cast<const ElfW(Ehdr)*>(begin);
-  if (size < sizeof file || std::memcmp(file.e_ident, ELFMAG, SELFMAG) != 0 ||
-      file.e_phoff > size - sizeof file || file.e_phnum > (size - file.e_phoff) / sizeof(ElfW(Phdr)))
+  if (size < sizeof file || std::memcmp(file.e_ident, ELFMAG, SELFMAG) != 0 || file.e_phoff > size - sizeof file ||
+      file.e_phnum > (size - file.e_phoff) / sizeof(ElfW(Phdr)))
     return {};
   const std::span headers(reinterpret_cast<const ElfW(Phdr)*>(first + file.e_phoff), file.e_phnum);
   uintptr_t lowest = UINTPTR_MAX;  // of its addresses: where `begin` is

@@ -2,6 +2,7 @@
 
 #include <time.h>
 
+#include <algorithm>
 #include <atomic>
 
 #include "preload/base/cpu.h"
@@ -11,13 +12,13 @@ namespace poireau::clock {
 namespace {
 
 constexpr uint64_t kSecond = 1'000'000'000;
-constexpr uint64_t kLater = 1 << 28;  // ticks, about 0.1 s: so long the kernel's clock can't have been steered far
+constexpr uint64_t kSoon = 1 << 20, kLater = 1 << 28;  // ticks: so long no clock can have been steered far (0.1 s)
 
 struct Moment {
   uint64_t ticks, nanoseconds;
 };
 constinit Moment start{};
-constinit std::atomic<uint64_t> rate{uint64_t{1} << 31}, measured_at{0};
+constinit std::atomic<uint64_t> rate{uint64_t{1} << 31};
 constinit std::atomic<uint64_t> tick{uint64_t{1} << 31};  // in nanoseconds, times 2^32
 
 /// The latest moment at which both clocks were read: in one of two places, and how often it has changed says in which.
@@ -26,6 +27,7 @@ struct Anchor {
 };
 constinit Anchor anchors[2]{};
 constinit std::atomic<uint32_t> changes{0};
+constinit std::atomic<uint64_t> next_look{UINT64_MAX};
 constinit std::atomic<bool> changing{false};
 
 uint64_t read(clockid_t which) noexcept {
@@ -45,13 +47,19 @@ uint64_t in_nanoseconds(uint64_t ticks) noexcept {
   return static_cast<uint64_t>(Wide{ticks} * tick.load(std::memory_order_relaxed) >> 32);
 }
 
-void drop_anchor() noexcept {
-  if (changing.exchange(true, std::memory_order_acquire)) return;
+[[gnu::cold, gnu::noinline]] void look() noexcept {
+  if (!may_ask() || changing.exchange(true, std::memory_order_acquire)) return;
   const Moment moment = now();
+  const uint64_t passed = moment.ticks - start.ticks, nanoseconds = moment.nanoseconds - start.nanoseconds;
+  if (passed > kSoon / 2 && nanoseconds != 0) {
+    rate.store(static_cast<uint64_t>(Wide{passed} * kSecond / nanoseconds), std::memory_order_relaxed);
+    tick.store(static_cast<uint64_t>((Wide{nanoseconds} << 32) / passed), std::memory_order_relaxed);
+  }
   const uint32_t next = changes.load(std::memory_order_relaxed) + 1;
   anchors[next % 2].ticks.store(moment.ticks, std::memory_order_relaxed);
   anchors[next % 2].nanoseconds.store(moment.nanoseconds, std::memory_order_relaxed);
   changes.store(next, std::memory_order_release);
+  next_look.store(moment.ticks + std::clamp(passed, kSoon, kLater), std::memory_order_relaxed);
   changing.store(false, std::memory_order_release);
 }
 
@@ -69,36 +77,24 @@ Moment anchor() noexcept {
 
 }  // namespace
 
-uint64_t ticks() noexcept { return sandbox::state() == sandbox::State::strict ? 1 : cpu::ticks(); }
+uint64_t ticks() noexcept {
+  if (sandbox::state() == sandbox::State::strict) return 1;
+  const uint64_t now = cpu::ticks();
+  if (now >= next_look.load(std::memory_order_relaxed)) [[unlikely]]
+    look();
+  return now;
+}
 
 void begin() noexcept {
   if (!may_ask()) return;
   start = now();
-  drop_anchor();
+  look();
 }
 
-uint64_t ticks_per_second() noexcept {
-  const uint64_t elapsed = ticks() - start.ticks;
-  if (elapsed < 2 * measured_at.load(std::memory_order_relaxed) || elapsed < (1 << 20) || start.ticks == 0 ||
-      !may_ask())
-    return rate.load(std::memory_order_relaxed);
-  const Moment moment = now();
-  const uint64_t passed = moment.ticks - start.ticks, nanoseconds = moment.nanoseconds - start.nanoseconds;
-  if (nanoseconds != 0) {
-    rate.store(static_cast<uint64_t>(Wide{passed} * kSecond / nanoseconds), std::memory_order_relaxed);
-    tick.store(static_cast<uint64_t>((Wide{nanoseconds} << 32) / passed), std::memory_order_relaxed);
-  }
-  measured_at.store(passed, std::memory_order_relaxed);
-  return rate.load(std::memory_order_relaxed);
-}
+uint64_t ticks_per_second() noexcept { return rate.load(std::memory_order_relaxed); }
 
 uint64_t nanoseconds(uint64_t ticks) noexcept {
-  static_cast<void>(ticks_per_second());
-  Moment known = anchor();
-  if (ticks > known.ticks && ticks - known.ticks > kLater && may_ask()) {
-    drop_anchor();
-    known = anchor();
-  }
+  const Moment known = anchor();
   return ticks >= known.ticks ? known.nanoseconds + in_nanoseconds(ticks - known.ticks)
                               : known.nanoseconds - in_nanoseconds(known.ticks - ticks);
 }

@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <link.h>
 
+#include <algorithm>
 #include <atomic>
 
 #include "config/options.h"
@@ -43,6 +44,7 @@ struct Rounds {
   Id at{};
   bool on = false;
   uint32_t leaving = 0;  // that the walk was begun for
+  uint32_t saved = 0;    // of the files up to this one all that lives has been written again
   uint32_t waits = 0;    // for a home that somebody is busy with
 };
 constinit Rounds rounds{};
@@ -169,8 +171,8 @@ void tell_counters() noexcept {
   tell_drops("no room for the stack", depot::refused());
   tell_drops("overrun by a signal handler", stats.dropped.load(std::memory_order_relaxed));
   tell_drops("before the options were known", stats.early.load(std::memory_order_relaxed));
-  static constexpr std::string_view kCauses[POIREAU_DROPS] = {
-      "no home: sandbox", "no home: limits", "no home: memory", "no home: kind of request", "no home: others free it"};
+  static constexpr std::string_view kCauses[POIREAU_DROPS] = {"no home: sandbox", "no home: limits", "no home: memory",
+                                                              "no home: kind of request", "no home: others free it"};
   for (int cause = 0; cause < POIREAU_DROPS; ++cause) tell_drops(kCauses[cause], unplaced(cause));
 }
 
@@ -226,9 +228,10 @@ Step go_round_to(Id id) noexcept {
 /// At most two events and a few looks.
 void go_rounds(uint32_t copies = 2) noexcept {
   if (!rounds.on) {
-    const uint32_t leaving = trace::leaving();
+    uint32_t leaving = trace::leaving();
+    if (leaving <= rounds.saved) leaving = 0;
     if (leaving == 0 && owed.load(std::memory_order_relaxed) == 0) return;
-    rounds = {.at = {}, .on = true, .leaving = leaving, .waits = 0};
+    rounds = {.at = {}, .on = true, .leaving = leaving, .saved = rounds.saved, .waits = 0};
     owed.store(0, std::memory_order_relaxed);
   }
   // So many that a round ends before a file is full.
@@ -240,6 +243,7 @@ void go_rounds(uint32_t copies = 2) noexcept {
     if (step == Step::wrote) --copies;
     if (tracked_alloc::region::step(rounds.at)) continue;
     rounds.on = false;
+    rounds.saved = std::max(rounds.saved, rounds.leaving);
     if (rounds.leaving == 0 || rounds.leaving != trace::leaving()) return;
     event::Checkpoint event;
     event.oldest = rounds.leaving + 1;

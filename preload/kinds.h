@@ -98,6 +98,11 @@ inline constexpr auto kFamiliesTaken = for_each_symbol<kReleaseSymbols>([](std::
 });
 constexpr Family family_of(Release release) noexcept { return kFamiliesTaken[static_cast<size_t>(release)]; }
 
+/// Whether it is an operator delete.
+inline constexpr auto kOperators =
+    for_each_symbol<kReleaseSymbols>([](std::string_view name) { return name.starts_with("_Z"); });
+constexpr bool is_operator(Release release) noexcept { return kOperators[static_cast<size_t>(release)]; }
+
 /// Whose blocks a resize takes.
 inline constexpr auto kOfMimalloc =
     for_each_symbol<kKindSymbols>([](std::string_view name) { return name.starts_with("mi_"); });

@@ -95,7 +95,8 @@ void introduce(std::string_view sleeping) noexcept {
   else
     (text << "a sample every ").bytes(period) << (period % 1024 == 0 ? "" : " bytes");
   if (tracked_alloc::begun())
-    text << ", stacks by " << stack::unwinder() << ", guards by " << std::string_view(tracked_alloc::pages::name_of(tracked_alloc::mechanism()));
+    text << ", stacks by " << stack::unwinder() << ", guards by "
+         << std::string_view(tracked_alloc::pages::name_of(tracked_alloc::mechanism()));
   if (!in_the_open()) text << "; in a seccomp sandbox";
   voice::say(text.view());
 }
@@ -134,7 +135,11 @@ void in_fork_child() noexcept {
 [[gnu::constructor]] void load() noexcept {
   start();
   sampled::allow_homes();
-  if (!sampled::dormant()) sink::begin();
+  if (!sampled::dormant()) {
+    // What loads a library does so here, not in the middle of some malloc.
+    if (options.unwinder.load(std::memory_order_relaxed) == Unwinder::libunwind) sampled::prepare_homes();
+    sink::begin();
+  }
   pthread_atfork(process::about_to_fork, nullptr, in_fork_child);
 }
 

@@ -100,7 +100,8 @@ Wanted wanted_of(const Request& request, const Verdict& verdict) noexcept {
           request.alignment,
           static_cast<uint8_t>(request.kind),
           zeroes(request.kind),
-          {verdict.period, sampler.since() + Sampler::weight(request.size), clock::ticks(), thread_number(), stack_number(request.caller)}};
+          {verdict.period, sampler.since() + Sampler::weight(request.size), clock::ticks(), thread_number(),
+           stack_number(request.caller)}};
 }
 
 static_assert(static_cast<int>(tracked_alloc::Drop::sealed) - 1 == POIREAU_DROP_SANDBOX &&
@@ -235,8 +236,7 @@ bool release(void* ptr, Release with, size_t size, const void* caller) noexcept 
   if (!tracked_alloc::owns(ptr)) return false;
   const Metered metered;
   const Operators operators = operators_are.load(std::memory_order_relaxed);
-  const bool is_operator = symbol_of(with).starts_with("_Z");
-  if (is_operator && operators == Operators::theirs) return false;  // they know what they got from malloc
+  if (is_operator(with) && operators == Operators::theirs) return false;  // they know what they got from malloc
   notice_fork();
   const Claim claim = tracked_alloc::claim(ptr);
   switch (claim.found) {

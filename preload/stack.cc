@@ -32,7 +32,7 @@ Code find_our_code() noexcept {
 
 /// What an unwinder has to find on its own: who calls whom here, and above what libgcc finds.
 struct Trial {
-  static constexpr size_t kDeep = 3, kFrames = 8;
+  static constexpr size_t kDeep = 3, kFrames = 16;
   const Unwinder& of;
   const void* returns_to[kDeep];
   bool passed;
@@ -62,24 +62,26 @@ bool passes(const Unwinder& unwinder) noexcept {
   return trial.passed;
 }
 
-/// What is wrong with it; empty: nothing. Ours is no code whose frames are chained; and a program's first sample may be
-/// taken in a handler that has no room for a trial.
-std::string_view fault_of(const Unwinder& unwinder) noexcept {
-  if (!unwinder.begin()) return " can't be had here: using ";
-  const bool fails = &unwinder != &kFramePointers && room_on_stack(kStackOfAWalk) && !passes(unwinder);
-  return fails ? " failed its self-test: using " : "";
+void say_instead(const Unwinder& unwinder, std::string_view why, std::string_view other) noexcept {
+  if (options.log.load(std::memory_order_relaxed) == LogLevel::off) return;
+  Text text = voice::line();
+  text << "unwinder " << unwinder.name << why << ": using " << other;
+  voice::say(text.view());
 }
 
-/// The first of these that works.
-const Unwinder* first_that_works(std::span<const Unwinder* const> unwinders) noexcept {
+/// The first of these that works. Ours is no code whose frames are chained; and a program's first sample may be taken
+/// in a handler that has no room for a trial.
+const Unwinder* first_that_works(std::span<const Unwinder* const> unwinders, bool asked_for) noexcept {
   for (size_t i = 0; i < unwinders.size(); ++i) {
-    const std::string_view fault = fault_of(*unwinders[i]);
-    if (fault.empty()) return unwinders[i];
-    if (options.log.load(std::memory_order_relaxed) == LogLevel::off) continue;
-    Text text = voice::line();
-    text << "unwinder " << unwinders[i]->name << fault
-         << (i + 1 < unwinders.size() ? unwinders[i + 1]->name : "callers alone");
-    voice::say(text.view());
+    const Unwinder& unwinder = *unwinders[i];
+    const std::string_view other = i + 1 < unwinders.size() ? unwinders[i + 1]->name : "callers alone";
+    if (!unwinder.begin()) {
+      if (asked_for) say_instead(unwinder, " can't be had here", other);
+    } else if (&unwinder == &kFramePointers || !room_on_stack(kStackOfAWalk) || passes(unwinder)) {
+      return &unwinder;
+    } else {
+      say_instead(unwinder, " failed its self-test", other);
+    }
   }
   return nullptr;
 }
@@ -163,7 +165,8 @@ void forget_code() noexcept {
 void begin() noexcept {
   our_code = {};  // it is what the unwinders are tried on
   static_cast<void>(kLibgcc.begin());
-  chosen = first_that_works(wanted());
+  chosen =
+      first_that_works(wanted(), options.unwinder.load(std::memory_order_relaxed) != ::poireau::Unwinder::automatic);
   our_code = find_our_code();
 }
 

@@ -3,7 +3,7 @@
 #include <atomic>
 
 #include "preload/base/context_x86_64.h"
-#include "preload/base/random.h"
+#include "preload/stack_description.h"
 #include "preload/stack_row.h"
 
 // A stack is walked by a table of rows, which all threads fill as they meet code. Nothing is read outside of pages that
@@ -211,6 +211,12 @@ enum class Step { taken, last, impossible };
   return walk_on({frame, stack_pages(frame.sp), false}, out, reinterpret_cast<uintptr_t>(caller));
 }
 
+/// Static executables at fixed addresses don't say where their tables are.
+bool begin() noexcept {
+  Description own;
+  return describe(reinterpret_cast<uintptr_t>(&begin), own) == Described::yes;
+}
+
 size_t walk_from(std::span<uintptr_t> out, const void* context) noexcept {
   const Frame frame{context::instruction(context), context::stack_pointer(context), context::frame_pointer(context)};
   if (frame.sp % sizeof(uintptr_t) != 0) return 0;
@@ -235,6 +241,6 @@ bool step_out_to(uintptr_t to, Frame& frame, const StackPages& pages) noexcept {
   return true;
 }
 
-constinit const Unwinder kRows{"rows", []() noexcept { return true; }, walk, walk_from, forget};
+constinit const Unwinder kRows{"rows", begin, walk, walk_from, forget};
 
 }  // namespace poireau::stack

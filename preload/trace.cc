@@ -24,7 +24,7 @@ namespace poireau::trace {
 namespace {
 
 constexpr uint32_t kMostPackets = 64, kFactsPackets = 16;
-constexpr unsigned kFilesAtMost = 16;            // of samples, when trace_limit is reached
+constexpr unsigned kFilesAtMost = 16;              // of samples, when trace_limit is reached
 constexpr uint64_t kPatience = uint64_t{1} << 25;  // ticks, about 10 ms
 constexpr unsigned kSpins = 200;
 constexpr uint64_t kTypicalEvent = 256;
@@ -62,13 +62,12 @@ bool write_metadata(const Identity& identity) noexcept {
   auto* const scratch = static_cast<char*>(sys::map(ctf::kMetadataRoom));
   if (scratch == nullptr) return false;
   char host[65];
-  const size_t size = ctf::metadata({scratch, ctf::kMetadataRoom},
-                                    {.uuid = std::span<const uint8_t, 16>(identity.uuid),
-                                     .clock_offset = clock::realtime_offset(),
-                                     .process = identity.process,
-                                     .program = process::program(),
-                                     .host = sys::host_name(host),
-                                     .version = POIREAU_VERSION});
+  const size_t size = ctf::metadata({scratch, ctf::kMetadataRoom}, {.uuid = std::span<const uint8_t, 16>(identity.uuid),
+                                                                    .clock_offset = clock::realtime_offset(),
+                                                                    .process = identity.process,
+                                                                    .program = process::program(),
+                                                                    .host = sys::host_name(host),
+                                                                    .version = POIREAU_VERSION});
   const bool done = size != 0 && write_whole(place, "metadata", {scratch, size}) == 0;
   sys::unmap(scratch, ctf::kMetadataRoom);
   return done;
@@ -175,7 +174,8 @@ uint32_t write(const event::Any& event) noexcept {
 uint32_t leaving() noexcept {
   const uint64_t file = uint64_t{packets} * ctf::kPacket, most = limit();
   const uint64_t room_to_copy = 3 * file;  // two events are copied for each that comes, and the next file is growing
-  if (facts.bytes() + samples.bytes() + room_to_copy <= most || samples.oldest() == samples.file()) return 0;
+  const bool fits = facts.bytes() + samples.bytes() + room_to_copy <= most;
+  if ((fits && samples.trouble() != Trouble::sandbox) || samples.oldest() == samples.file()) return 0;
   return files_before + samples.oldest();
 }
 

@@ -8,7 +8,8 @@
 namespace poireau::trace {
 namespace {
 
-constexpr size_t kPiece = 4096;  // the most that is written at once
+constexpr size_t kPiece = 4096;                                   // the most that is written of events at once
+[[gnu::section(".lbss")]] constinit char kZeros[ctf::kPacket]{};  // read only
 
 class Descriptor {
  public:
@@ -72,6 +73,8 @@ int add_packet(const Place& place, const FileName& name, uint32_t index, const c
   if (file < 0) return file.error();
   int error = sys::allocate(file, offset, ctf::kPacket);
   if (error == EOPNOTSUPP && !certain) error = sys::resize(file, offset + ctf::kPacket);
+  // Pages that are in memory in one piece cost a mapping a tenth of what sixteen faults on new ones do.
+  if (error == 0 && certain) error = sys::write_at(file, offset, {kZeros, sizeof kZeros});
   if (error == 0) error = sys::write_at(file, offset, bytes_of(header));
   if (error != 0) static_cast<void>(index == 0 ? sys::remove_file(directory, name.c_str()) : sys::resize(file, offset));
   return error;

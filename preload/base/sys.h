@@ -67,9 +67,9 @@ constexpr int kAnywhere = -100;
 enum class Links { refuse, follow };
 struct EntryInfo {
   bool directory, link;
-  uint32_t permissions, owner;  // with the set-id and sticky bits
+  uint32_t permissions, owner;     // with the set-id and sticky bits
   uint64_t device, inode, blocks;  // blocks: of 512 bytes
-  int64_t changed;  // seconds since 1970
+  int64_t changed;                 // seconds since 1970
 };
 /// A descriptor >= 0 to list it with, or -errno.
 [[nodiscard]] int open_directory(int at, const char* name, Links links = Links::refuse) noexcept;

@@ -203,8 +203,14 @@ int entry_info(int at, const char* name, EntryInfo& out, Links links) noexcept {
   const int flags = (*name == '\0' ? AT_EMPTY_PATH : 0) | (links == Links::refuse ? AT_SYMLINK_NOFOLLOW : 0);
   if (const long error = call(SYS_newfstatat, at, number(name), number(&got), flags); error != 0)
     return error_of(error);
-  out = {S_ISDIR(got.st_mode), S_ISLNK(got.st_mode), got.st_mode & 07777, got.st_uid, got.st_dev, got.st_ino,
-         static_cast<uint64_t>(got.st_blocks), got.st_mtim.tv_sec};
+  out = {S_ISDIR(got.st_mode),
+         S_ISLNK(got.st_mode),
+         got.st_mode & 07777,
+         got.st_uid,
+         got.st_dev,
+         got.st_ino,
+         static_cast<uint64_t>(got.st_blocks),
+         got.st_mtim.tv_sec};
   return 0;
 }
 

@@ -8,6 +8,8 @@ import pytest
 
 from tests import traces
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"POIREAU_STACK_DEPTH": "3"}
 
 

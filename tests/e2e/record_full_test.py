@@ -8,6 +8,8 @@ import pytest
 
 from tests import traces
 
+pytestmark = pytest.mark.slow
+
 OWN = range(7000, 7010)
 
 

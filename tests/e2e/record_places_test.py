@@ -8,6 +8,8 @@ import pytest
 
 from tests import traces
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def mounted(tmp_path):

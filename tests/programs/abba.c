@@ -34,7 +34,8 @@ static void* call_back(void* unused) {
     free(realloc(NULL, 10000));                      \
   }
 ALLOCATE(1)
-ALLOCATE(2) ALLOCATE(3)
+ALLOCATE(2)
+ALLOCATE(3)
 
     int main(int count, char** argument) {
   (void)argument;
