@@ -1,9 +1,10 @@
 #include "preload/ctf.h"
 
 #include <algorithm>
-#include <charconv>
+#include <array>
+#include <concepts>
+#include <cstddef>
 #include <cstring>
-#include <type_traits>
 
 namespace poireau::ctf {
 namespace {
@@ -13,190 +14,137 @@ namespace kinds = event::kinds;
 constexpr size_t kEventHeader = sizeof(uint16_t) + sizeof(uint64_t);
 constexpr size_t kLongest = UINT16_MAX;  // of a sequence
 
-// The widths of the numbers are those of their types: they lie in a packet as they lie in memory.
-struct Measure {
-  size_t size = kEventHeader;
-
-  template <typename Number>
-  void operator()(const char*, const Number&) noexcept {
-    size += sizeof(Number);
-  }
-  void operator()(const char*, kinds::text text) noexcept { size += std::min(text.find('\0'), text.size()) + 1; }
-  template <typename Item>
-  void operator()(const char*, std::span<const Item> items) noexcept {
-    size += sizeof(uint16_t) + std::min(items.size(), kLongest) * sizeof(Item);
-  }
+/// Part of an event's struct: neighbouring numbers, which lie in a packet as they lie in memory, and what follows them.
+struct Piece {
+  enum class Next : uint8_t { numbers, text, bytes, frames, end };
+  uint8_t numbers = 0, size = 0;
+  Next next = Next::numbers;
+  uint8_t at = 0;
 };
 
-struct Encode {
-  char* to;
+constexpr Piece::Next kind_of(kinds::text) noexcept { return Piece::Next::text; }
+constexpr Piece::Next kind_of(kinds::bytes) noexcept { return Piece::Next::bytes; }
+constexpr Piece::Next kind_of(kinds::frames) noexcept { return Piece::Next::frames; }
+constexpr Piece::Next kind_of(kinds::hex) noexcept { return Piece::Next::numbers; }
+constexpr Piece::Next kind_of(std::unsigned_integral auto) noexcept { return Piece::Next::numbers; }
 
-  template <typename Number>
-  void operator()(const char*, const Number& number) noexcept {
-    put(&number, sizeof number);
-  }
-  void operator()(const char*, kinds::text text) noexcept {
-    put(text.data(), std::min(text.find('\0'), text.size()));
-    *to++ = '\0';
-  }
-  template <typename Item>
-  void operator()(const char*, std::span<const Item> items) noexcept {
-    const auto length = static_cast<uint16_t>(std::min(items.size(), kLongest));
-    put(&length, sizeof length);
-    put(items.data(), length * sizeof(Item));
-  }
-  void put(const void* bytes, size_t size) noexcept {
-    if (size != 0) std::memcpy(to, bytes, size);
-    to += size;
-  }
-};
-
-/// Text into a span; what does not fit makes the whole worthless.
-class Writer {
- public:
-  explicit Writer(std::span<char> out) noexcept : out_(out) {}
-  [[nodiscard]] size_t size() const noexcept { return fits_ ? size_ : 0; }
-
-  [[gnu::noinline]] Writer& operator<<(std::string_view text) noexcept {
-    fits_ = fits_ && text.size() <= out_.size() - size_;
-    if (!fits_) return *this;
-    std::copy_n(text.data(), text.size(), out_.data() + size_);
-    size_ += text.size();
-    return *this;
-  }
-  [[gnu::noinline]] Writer& operator<<(int64_t number) noexcept {
-    char digits[20];
-    const auto end = std::to_chars(digits, digits + sizeof digits, number).ptr;
-    return *this << std::string_view(digits, static_cast<size_t>(end - digits));
-  }
-  Writer& hexadecimal(uint8_t byte) noexcept {
-    constexpr char kDigits[] = "0123456789abcdef";
-    const char text[] = {kDigits[byte >> 4], kDigits[byte & 15]};
-    return *this << std::string_view(text, sizeof text);
-  }
-  /// As a literal. Readers want UTF-8 there, and programs are called anything.
-  [[gnu::noinline]] Writer& quoted(std::string_view text) noexcept {
-    *this << "\"";
-    for (const char c : text) {
-      if (c == '"' || c == '\\') *this << "\\";
-      const bool plain = c >= ' ' && c < 0x7f;
-      *this << (plain ? std::string_view(&c, 1) : "?");
-    }
-    return *this << "\"";
-  }
-
- private:
-  std::span<char> out_;
-  size_t size_ = 0;
-  bool fits_ = true;
-};
-
-// Of each event, in the order of their numbers, its name and its fields' kinds and names: "alloc hex id ... ;".
-constexpr std::string_view kEvents =
-#define FIELD(kind, name, help) " " #kind " " #name
-#define EVENT(name, Name, help, ...) #name __VA_ARGS__ ";"
+constexpr size_t kFields = 0
+#define FIELD(kind, name, help) +1
+#define EVENT(name, Name, help, ...) __VA_ARGS__
 #include "preload/event.def"
 #undef EVENT
 #undef FIELD
     ;
 
-/// Takes it off the front of `text`, and the character after it.
-std::string_view cut(std::string_view& text, char after) noexcept {
-  const std::string_view got = text.substr(0, text.find(after));
-  text.remove_prefix(std::min(got.size() + 1, text.size()));
-  return got;
-}
+/// Of all events, one after the other. `sizes`: of an event that has nothing in its texts and sequences.
+struct Pieces {
+  std::array<Piece, kFields + event::kTypes> all{};
+  std::array<uint8_t, event::kTypes> begins{}, sizes{};
+};
 
-// Readers strip the first underscore of a field's name, which keeps it apart from the language's words; LTTng gives
-// its own one too, so that what readers show is the same.
-void write_field(Writer& out, std::string_view kind, std::string_view name) noexcept {
-  const bool sequence = kind == "bytes" || kind == "frames";
-  if (sequence) out << "    u16 __" << name << "_length;\n";
-  out << "    "
-      << (kind == "bytes"    ? "u8"
-          : kind == "frames" ? "hex"
-          : kind == "text"   ? "string"
-                             : kind)
-      << " _" << name;
-  if (sequence) out << "[__" << name << "_length]";
-  out << ";\n";
-}
-
-void write_events(Writer& out) noexcept {
-  int64_t id = 0;
-  for (std::string_view events = kEvents; !events.empty();) {
-    std::string_view fields = cut(events, ';');
-    out << "event {\n  name = \"poireau:" << cut(fields, ' ') << "\";\n  id = " << id++
-        << ";\n  stream_id = 0;\n  fields := struct {\n";
-    while (!fields.empty()) {
-      const std::string_view kind = cut(fields, ' ');
-      write_field(out, kind, cut(fields, ' '));
+consteval Pieces cut_up() {
+  Pieces out;
+  size_t type = 0;
+  Piece* last = out.all.data();
+  const auto add = [&](Piece::Next kind, size_t at, size_t size) {
+    const bool number = kind == Piece::Next::numbers;
+    out.sizes[type] = static_cast<uint8_t>(out.sizes[type] + (number ? size : kind == Piece::Next::text ? 1 : 2));
+    if (!number) {
+      last->next = kind;
+      last++->at = static_cast<uint8_t>(at);
+      return;
     }
-    out << "  };\n};\n";
+    if (last->size != 0 && last->numbers + last->size != at) ++last;
+    if (last->size == 0) last->numbers = static_cast<uint8_t>(at);
+    last->size = static_cast<uint8_t>(last->size + size);
+  };
+#define FIELD(kind, name, help) add(kind_of(kinds::kind()), offsetof(Event, name), sizeof(kinds::kind));
+#define EVENT(name, Name, help, ...)                                \
+  {                                                                 \
+    using Event = event::Name;                                      \
+    static_assert(sizeof(Event) <= UINT8_MAX);                      \
+    out.begins[type] = static_cast<uint8_t>(last - out.all.data()); \
+    out.sizes[type] = kEventHeader;                                 \
+    __VA_ARGS__                                                     \
+    last++->next = Piece::Next::end;                                \
+    ++type;                                                         \
   }
+#include "preload/event.def"
+#undef EVENT
+#undef FIELD
+  return out;
+}
+constexpr Pieces kPieces = cut_up();
+
+template <typename Value>
+const Value& at(const event::Any& event, const Piece& piece) noexcept {
+  return *reinterpret_cast<const Value*>(static_cast<const char*>(event.data()) + piece.at);
 }
 
-void write_uuid(Writer& out, std::span<const uint8_t, 16> uuid) noexcept {
-  for (size_t i = 0; i < uuid.size(); ++i) {
-    if (i == 4 || i == 6 || i == 8 || i == 10) out << "-";
-    out.hexadecimal(uuid[i]);
-  }
+const Piece* first_of(const event::Any& event) noexcept {
+  return &kPieces.all[kPieces.begins[static_cast<size_t>(event.type())]];
+}
+
+size_t length_of(kinds::text text) noexcept { return std::min(text.find('\0'), text.size()); }
+template <typename Item>
+size_t length_of(std::span<const Item> items) noexcept {
+  return std::min(items.size(), kLongest);
+}
+
+template <size_t kSize>
+void take(char*& to, const char*& from) noexcept {
+  std::memcpy(to, from, kSize);
+  to += kSize;
+  from += kSize;
+}
+
+char* put(char* to, const void* bytes, size_t size) noexcept {
+  if (size != 0) std::memcpy(to, bytes, size);
+  return to + size;
+}
+
+/// Few bytes: without a call.
+char* put_numbers(char* to, const char* from, size_t size) noexcept {
+  for (; size >= 16; size -= 16) take<16>(to, from);
+  if ((size & 8) != 0) take<8>(to, from);
+  if ((size & 4) != 0) take<4>(to, from);
+  if ((size & 2) != 0) take<2>(to, from);
+  if ((size & 1) != 0) take<1>(to, from);
+  return to;
+}
+
+template <typename Item>
+char* put_sequence(char* to, std::span<const Item> items) noexcept {
+  const auto length = static_cast<uint16_t>(length_of(items));
+  return put(put(to, &length, sizeof length), items.data(), length * sizeof(Item));
 }
 
 }  // namespace
 
 size_t size_of(const event::Any& event) noexcept {
-  return event.visit([](const auto& it) {
-    Measure measure;
-    for_each_field(it, measure);
-    return measure.size;
-  });
+  size_t size = kPieces.sizes[static_cast<size_t>(event.type())];
+  for (const Piece* piece = first_of(event); piece->next != Piece::Next::end; ++piece) {
+    if (piece->next == Piece::Next::text) size += length_of(at<kinds::text>(event, *piece));
+    if (piece->next == Piece::Next::bytes) size += length_of(at<kinds::bytes>(event, *piece));
+    if (piece->next == Piece::Next::frames) size += length_of(at<kinds::frames>(event, *piece)) * sizeof(uintptr_t);
+  }
+  return size;
 }
 
 char* encode(char* to, const event::Any& event, uint64_t timestamp) noexcept {
-  Encode out{to};
   const auto id = static_cast<uint16_t>(event.type());
-  out.put(&id, sizeof id);
-  out.put(&timestamp, sizeof timestamp);
-  event.visit([&](const auto& it) { for_each_field(it, out); });
-  return out.to;
-}
-
-size_t metadata(std::span<char> room, const Facts& facts) noexcept {
-  constexpr int64_t kSecond = 1'000'000'000;
-  int64_t seconds = facts.clock_offset / kSecond, rest = facts.clock_offset % kSecond;
-  if (rest < 0) {
-    --seconds;
-    rest += kSecond;
+  to = put(put(to, &id, sizeof id), &timestamp, sizeof timestamp);
+  for (const Piece* piece = first_of(event);; ++piece) {
+    to = put_numbers(to, static_cast<const char*>(event.data()) + piece->numbers, piece->size);
+    if (piece->next == Piece::Next::end) return to;
+    if (piece->next == Piece::Next::text) {
+      const kinds::text text = at<kinds::text>(event, *piece);
+      to = put(to, text.data(), length_of(text));
+      *to++ = '\0';
+    }
+    if (piece->next == Piece::Next::bytes) to = put_sequence(to, at<kinds::bytes>(event, *piece));
+    if (piece->next == Piece::Next::frames) to = put_sequence(to, at<kinds::frames>(event, *piece));
   }
-  Writer out(room);
-  out << "/* CTF 1.8 */\n"
-         "typealias integer { size = 8; align = 8; signed = false; } := u8;\n"
-         "typealias integer { size = 16; align = 8; signed = false; } := u16;\n"
-         "typealias integer { size = 32; align = 8; signed = false; } := u32;\n"
-         "typealias integer { size = 64; align = 8; signed = false; } := u64;\n"
-         "typealias integer { size = 64; align = 8; signed = false; base = 16; } := hex;\n"
-         "trace {\n  major = 1;\n  minor = 8;\n  uuid = \"";
-  write_uuid(out, facts.uuid);
-  out << "\";\n  byte_order = le;\n"
-         "  packet.header := struct { u32 magic; u8 uuid[16]; u32 stream_id; };\n};\n"
-         // The names by which babeltrace2 puts host, program and process before each event.
-         "env {\n  domain = \"ust\";\n  tracer_name = \"poireau\";\n  tracer_version = ";
-  out.quoted(facts.version) << ";\n  hostname = ";
-  out.quoted(facts.host) << ";\n  procname = ";
-  out.quoted(facts.program) << ";\n  vpid = " << int64_t{facts.process} << ";\n};\n";
-  // Readers take clocks that are not absolute for unrelated: they would refuse two traces at once. And a time of
-  // packets, or a number by which events were dropped, would be one more thing to keep true at every instant.
-  out << "clock {\n  name = \"monotonic\";\n  freq = " << kSecond << ";\n  absolute = TRUE;\n  offset_s = " << seconds
-      << ";\n  offset = " << rest
-      << ";\n};\n"
-         "typealias integer { size = 64; align = 8; signed = false; map = clock.monotonic.value; } := time;\n"
-         "stream {\n  id = 0;\n"
-         "  packet.context := struct {\n    u64 content_size;\n    u64 packet_size;\n    u64 sequence;\n"
-         "    u32 process;\n    u32 file;\n  };\n"
-         "  event.header := struct { u16 id; time timestamp; };\n};\n";
-  write_events(out);
-  return out.size();
 }
 
 }  // namespace poireau::ctf

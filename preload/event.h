@@ -61,6 +61,7 @@ class Any {
   template <typename Event>
   constexpr Any(const Event& event) noexcept : type_(Event::kType), event_(&event) {}
   [[nodiscard]] constexpr Type type() const noexcept { return type_; }
+  [[nodiscard]] constexpr const void* data() const noexcept { return event_; }
 
   /// Calls `visit` with the struct that it is.
   template <typename Visit>

@@ -84,10 +84,14 @@ constexpr size_t kForms = 0
     ;
 static_assert(offsetof(Functions, _ZdaPvmSt11align_val_t) == offsetof(Functions, _Znwm) + (kForms - 1) * sizeof(void*));
 
+constexpr char kNames[] =
+#define CXX_ROW(shape, library, name, ...) #name "\0"
+#include "preload/rows.h"
+    ;
+
 [[gnu::cold]] bool all_reached() noexcept {
   bool all = true;
-#define CXX_ROW(shape, library, name, ...) all &= reached(#name);
-#include "preload/rows.h"
+  for (const char* name = kNames; *name != '\0'; name += std::string_view(name).size() + 1) all &= reached(name);
   return all;
 }
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 
 #include "config/options.h"
 #include "preload/base/context_x86_64.h"
@@ -32,9 +31,8 @@ struct Hex {
   size_t digits = 1;  // at least
 };
 Text& operator<<(Text& text, Hex hex) noexcept {
-  char digits[16];
-  const auto end = std::to_chars(digits, digits + sizeof digits, hex.value, 16).ptr;
-  const auto size = static_cast<size_t>(end - digits);
+  char digits[kMostDigits];
+  const auto size = static_cast<size_t>(write_number(digits, hex.value, 16) - digits);
   return text << std::string_view("0000000000000000").substr(0, hex.digits > size ? hex.digits - size : 0)
               << std::string_view(digits, size);
 }

@@ -376,7 +376,7 @@ void close_homes() noexcept { homes_closed.store(true, std::memory_order_relaxed
 void set_operators(Operators whose) noexcept { operators_are.store(whose, std::memory_order_relaxed); }
 
 void prepare_homes() noexcept {
-  if (!homes_allowed.exchange(false, std::memory_order_acquire)) return;
+  if (tracked_alloc::begun() || !homes_allowed.exchange(false, std::memory_order_acquire)) return;
   stack::begin();
   // A program that has its every block from us may first ask the real allocator in a sandbox, when it's too late for
   // the calls that allocators make but once.

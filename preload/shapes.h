@@ -37,6 +37,47 @@ inline size_t sum(size_t count, const size_t* sizes) noexcept {
 /// What MALLOCX_ALIGN and MALLOCX_LG_ALIGN leave in the flags.
 constexpr size_t jemalloc_alignment(int flags) noexcept { return size_t{1} << (flags & 63); }
 
+/// What the cold twins have in common: a request that the hot path did not pass on.
+struct Attempt {
+  enum class Shape : uint8_t { allocate, resize, store };
+  enum class Step : uint8_t { again, answered, ask };
+
+  sampled::Request request;
+  bool through;  // what is next is to be asked, and comes by us again
+  void* answer;
+  sampled::Verdict verdict;
+  Sampler::Mark before;
+
+  Attempt(Kind kind, size_t size, size_t alignment, const void* caller, bool passed) noexcept
+      : request{kind, size, alignment, caller}, through(passed) {}
+  [[gnu::cold, gnu::noinline]] Step begin(Shape shape, void* ptr) noexcept {
+    answer = nullptr;
+    if (through) {
+      before = mark();
+      return Step::ask;
+    }
+    verdict = sampled::judge(request);
+    if (verdict.way == sampled::Way::again) return Step::again;
+    if (verdict.way == sampled::Way::early) {
+      answer = shape == Shape::resize ? sampled::early_resize(request, ptr) : sampled::early(request);
+      return Step::answered;
+    }
+    if (verdict.period == 0) return Step::ask;
+    if (shape == Shape::resize)
+      answer = sampled::move_in(request, verdict, ptr);
+    else if (shape == Shape::allocate || request.alignment % sizeof(void*) == 0)
+      answer = sampled::place(request, verdict);
+    return answer != nullptr ? Step::answered : Step::ask;
+  }
+  [[gnu::cold, gnu::noinline]] void end(bool granted) noexcept {
+    if (through) {
+      if (granted && mark() == before) sampled::afterwards(request);
+    } else if (verdict.way == sampled::Way::real) {
+      sampled::settle(request, verdict, granted);
+    }
+  }
+};
+
 /// How `ask` answers for a block of ours: with its size; that it can't be changed in place.
 template <typename Result>
 Result answer_of(size_t size) noexcept {
@@ -48,7 +89,7 @@ Result answer_of(size_t size) noexcept {
 
 }  // namespace poireau
 
-#define HOOK_EXPORT extern "C" [[gnu::visibility("default")]]
+#define HOOK_EXPORT extern "C" [[gnu::visibility("default"), gnu::aligned(16)]]
 #define HOOK_COLD [[gnu::cold, gnu::noinline]] static
 
 // The twin is tail-called, so its return address is the program's. It takes the charge back first: whatever happens
@@ -56,72 +97,61 @@ Result answer_of(size_t size) noexcept {
 //
 // real.name == through_name: what is asked for comes by us again under another name, in some sizes at least, and is
 // counted there; where it isn't, it is counted after the fact.
-#define HOOK_TWIN(name, result, parameters, arguments, bytes, alignment, on_early, at_home, in_home, granted) \
-  HOOK_EXPORT result name parameters;                                                                         \
-  HOOK_COLD result through_##name parameters;                                                                 \
-  HOOK_COLD result sampled_##name parameters {                                                                \
-    uncharge(bytes);                                                                                          \
-    const sampled::Request request{Kind::name, bytes, alignment, __builtin_return_address(0)};                \
-    if (real.name == through_##name) {                                                                        \
-      const Sampler::Mark before = mark();                                                                    \
-      result const got = next.name arguments;                                                                 \
-      if (granted && mark() == before) sampled::afterwards(request);                                          \
-      return got;                                                                                             \
-    }                                                                                                         \
-    const sampled::Verdict verdict = sampled::judge(request);                                                 \
-    if (verdict.way == sampled::Way::again) return name arguments;                                            \
-    if (verdict.way == sampled::Way::early) return on_early;                                                  \
-    if (verdict.period != 0)                                                                                  \
-      if (void* const home = at_home; home != nullptr) return in_home;                                        \
-    result const got = real.name arguments;                                                                   \
-    if (verdict.way == sampled::Way::real) sampled::settle(request, verdict, granted);                        \
-    return got;                                                                                               \
-  }                                                                                                           \
+#define HOOK_TWIN(shape, name, result, parameters, arguments, bytes, alignment, ptr, in_home, granted)       \
+  HOOK_EXPORT result name parameters;                                                                        \
+  HOOK_COLD result through_##name parameters;                                                                \
+  HOOK_COLD result sampled_##name parameters {                                                               \
+    uncharge(bytes);                                                                                         \
+    Attempt attempt(Kind::name, bytes, alignment, __builtin_return_address(0), real.name == through_##name); \
+    const Attempt::Step step = attempt.begin(Attempt::Shape::shape, ptr);                                    \
+    if (step == Attempt::Step::again) return name arguments;                                                 \
+    if (step == Attempt::Step::answered) return in_home;                                                     \
+    result const got = (attempt.through ? next.name : real.name)arguments;                                   \
+    attempt.end(granted);                                                                                    \
+    return got;                                                                                              \
+  }                                                                                                          \
   HOOK_COLD result through_##name parameters { return sampled_##name arguments; }
-#define SHAPE_allocate(name, result, parameters, arguments, bytes, alignment)                                    \
-  HOOK_TWIN(name, result, parameters, arguments, bytes, alignment, static_cast<result>(sampled::early(request)), \
-            sampled::place(request, verdict), static_cast<result>(home), got != nullptr)                         \
-  HOOK_EXPORT result name parameters {                                                                           \
-    if (charge(bytes)) [[unlikely]]                                                                              \
-      return sampled_##name arguments;                                                                           \
-    return real.name arguments;                                                                                  \
+#define SHAPE_allocate(name, result, parameters, arguments, bytes, alignment)         \
+  HOOK_TWIN(allocate, name, result, parameters, arguments, bytes, alignment, nullptr, \
+            static_cast<result>(attempt.answer), got != nullptr)                      \
+  HOOK_EXPORT result name parameters {                                                \
+    if (charge(bytes)) [[unlikely]]                                                   \
+      return sampled_##name arguments;                                                \
+    return real.name arguments;                                                       \
   }
 
 // A block of ours is resized where it is, or moves to another home, or is lent to the real allocator as a block of its
 // own.
-#define SHAPE_resize(name, result, parameters, arguments, bytes, alignment)                                          \
-  HOOK_TWIN(name, result, parameters, arguments, bytes, alignment,                                                   \
-            static_cast<result>(sampled::early_resize(request, ptr)), sampled::move_in(request, verdict, ptr), home, \
-            got != nullptr)                                                                                          \
-  HOOK_COLD result owned_##name parameters {                                                                         \
-    const sampled::Request request{Kind::name, bytes, alignment, __builtin_return_address(0)};                       \
-    sampled::Loan loan = sampled::borrow(request, ptr);                                                              \
-    if (loan.way == sampled::Loan::Way::done) return loan.ptr;                                                       \
-    if (loan.way == sampled::Loan::Way::theirs) {                                                                    \
-      if (charge(bytes)) return sampled_##name arguments;                                                            \
-      return real.name arguments;                                                                                    \
-    }                                                                                                                \
-    ptr = loan.ptr;                                                                                                  \
-    result const got = real.name arguments;                                                                          \
-    sampled::repay(request, loan, got != nullptr);                                                                   \
-    return got;                                                                                                      \
-  }                                                                                                                  \
-  HOOK_EXPORT result name parameters {                                                                               \
-    if (tracked_alloc::owns(ptr)) [[unlikely]]                                                                       \
-      return owned_##name arguments;                                                                                 \
-    if (charge(bytes)) [[unlikely]]                                                                                  \
-      return sampled_##name arguments;                                                                               \
-    return real.name arguments;                                                                                      \
+#define SHAPE_resize(name, result, parameters, arguments, bytes, alignment)                                     \
+  HOOK_TWIN(resize, name, result, parameters, arguments, bytes, alignment, ptr, attempt.answer, got != nullptr) \
+  HOOK_COLD result owned_##name parameters {                                                                    \
+    const sampled::Request request{Kind::name, bytes, alignment, __builtin_return_address(0)};                  \
+    sampled::Loan loan = sampled::borrow(request, ptr);                                                         \
+    if (loan.way == sampled::Loan::Way::done) return loan.ptr;                                                  \
+    if (loan.way == sampled::Loan::Way::theirs) {                                                               \
+      if (charge(bytes)) return sampled_##name arguments;                                                       \
+      return real.name arguments;                                                                               \
+    }                                                                                                           \
+    ptr = loan.ptr;                                                                                             \
+    result const got = real.name arguments;                                                                     \
+    sampled::repay(request, loan, got != nullptr);                                                              \
+    return got;                                                                                                 \
+  }                                                                                                             \
+  HOOK_EXPORT result name parameters {                                                                          \
+    if (tracked_alloc::owns(ptr)) [[unlikely]]                                                                  \
+      return owned_##name arguments;                                                                            \
+    if (charge(bytes)) [[unlikely]]                                                                             \
+      return sampled_##name arguments;                                                                          \
+    return real.name arguments;                                                                                 \
   }
 
-#define SHAPE_store(name, result, parameters, arguments, bytes, alignment)                                             \
-  HOOK_TWIN(                                                                                                           \
-      name, result, parameters, arguments, bytes, alignment, (*out = sampled::early(request)) == nullptr ? ENOMEM : 0, \
-      request.alignment % sizeof(void*) == 0 ? sampled::place(request, verdict) : nullptr, (*out = home, 0), got == 0) \
-  HOOK_EXPORT result name parameters {                                                                                 \
-    if (charge(bytes)) [[unlikely]]                                                                                    \
-      return sampled_##name arguments;                                                                                 \
-    return real.name arguments;                                                                                        \
+#define SHAPE_store(name, result, parameters, arguments, bytes, alignment)         \
+  HOOK_TWIN(store, name, result, parameters, arguments, bytes, alignment, nullptr, \
+            (*out = attempt.answer) == nullptr ? ENOMEM : 0, got == 0)             \
+  HOOK_EXPORT result name parameters {                                             \
+    if (charge(bytes)) [[unlikely]]                                                \
+      return sampled_##name arguments;                                             \
+    return real.name arguments;                                                    \
   }
 
 #define SHAPE_release(name, result, parameters, arguments, bytes, alignment)                            \

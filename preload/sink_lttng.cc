@@ -9,7 +9,6 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
-#include <charconv>
 #include <cstddef>
 #include <cstring>
 #include <span>
@@ -89,9 +88,9 @@ uint32_t kernels_number(uint32_t number) noexcept {
   for (int64_t size; (size = sys::list(folder, piece)) > 0;)
     for (const char* at = piece; at < piece + size;) {
       const auto* const entry = reinterpret_cast<const dirent64*>(at);
-      const char* const end = entry->d_name + std::strlen(entry->d_name);
-      uint32_t number = 0;
-      if (std::from_chars(entry->d_name, end, number).ptr == end && count < out.size()) out[count++] = number;
+      uint64_t number;
+      if (read_number(entry->d_name, 10, UINT32_MAX, number) && count < out.size())
+        out[count++] = static_cast<uint32_t>(number);
       at += entry->d_reclen;
     }
   sys::close(folder);

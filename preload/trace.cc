@@ -87,7 +87,10 @@ void open_now() noexcept {
   char room[300];
   std::string_view why = "no space, or no right to write there";
   const bool done = make_place(place, why, room) && open_streams();
-  if (!done && !said_why_none.exchange(true)) say("no trace: ", why);
+  // In a container it would be said by every process.
+  const bool usual = sandbox::state() != sandbox::State::open;
+  const bool wants_to_know = !usual || options.log.load(std::memory_order_relaxed) >= LogLevel::info;
+  if (!done && wants_to_know && !said_why_none.exchange(true)) say("no trace: ", why);
   phase.store(done ? Phase::open : Phase::closed, std::memory_order_release);
 }
 

@@ -2,8 +2,9 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <cstddef>
+
+#include "preload/base/text.h"
 
 namespace poireau::trace {
 namespace {
@@ -59,17 +60,17 @@ FileName::FileName(std::string_view stem, uint32_t number, Seen seen) noexcept {
   end = std::copy_n(stem.data(), std::min(stem.size(), text_.size() - kDigits - 2), end);
   if (number == 0) return;
   *end++ = '_';
-  std::to_chars(end, text_.data() + text_.size() - 1, number);
+  write_number(end, number);
 }
 
-int add_packet(const Place& place, const FileName& name, uint32_t index, const ctf::PacketHeader& header, bool certain,
-               sys::Making making) noexcept {
+int add_packet(const Place& place, const FileName& name, uint32_t index, const ctf::PacketHeader& header,
+               bool certain) noexcept {
   const uint64_t offset = uint64_t{index} * ctf::kPacket;
   if (!allowed(offset + ctf::kPacket)) return EFBIG;
   const Descriptor directory(open_place(place));
   if (directory < 0) return directory.error();
-  const Descriptor file(making == sys::Making::new_one ? make_file(directory, name)
-                                                       : sys::open_file(directory, name.c_str(), making));
+  const Descriptor file(index == 0 ? make_file(directory, name)
+                                   : sys::open_file(directory, name.c_str(), sys::Making::existing));
   if (file < 0) return file.error();
   int error = sys::allocate(file, offset, ctf::kPacket);
   if (error == EOPNOTSUPP && !certain) error = sys::resize(file, offset + ctf::kPacket);
@@ -112,20 +113,12 @@ int write_events(const Place& place, const FileName& name, uint32_t index, const
   return sys::write_at(file, offset + offsetof(ctf::PacketHeader, content_bits), bytes_of(uint64_t{to} * 8));
 }
 
-int rename(const Place& place, const FileName& from, const FileName& to, uint64_t& size) noexcept {
+int remove(const Place& place, const FileName& name, uint64_t* size) noexcept {
   const Descriptor directory(open_place(place));
   if (directory < 0) return directory.error();
-  const Descriptor file(sys::open_file(directory, from.c_str(), sys::Making::existing));
-  if (file < 0) return file.error();
-  sys::FileInfo info;
-  if (!sys::file_info(file, info)) return ENOMEM;
-  size = info.size;
-  return sys::rename_file(directory, from.c_str(), to.c_str());
-}
-
-int remove(const Place& place, const FileName& name) noexcept {
-  const Descriptor directory(open_place(place));
-  return directory < 0 ? directory.error() : sys::remove_file(directory, name.c_str());
+  sys::EntryInfo info;
+  if (size != nullptr && sys::entry_info(directory, name.c_str(), info) == 0) *size = info.blocks * 512;
+  return sys::remove_file(directory, name.c_str());
 }
 
 int write_whole(const Place& place, std::string_view name, std::string_view content) noexcept {

@@ -1,11 +1,11 @@
 #include "preload/trace_names.h"
 
 #include <algorithm>
-#include <charconv>
 #include <span>
 
 #include "preload/base/random.h"
 #include "preload/base/sys.h"
+#include "preload/base/text.h"
 
 namespace poireau::trace {
 namespace {
@@ -50,10 +50,7 @@ class Writer {
   /// After a dash.
   void number(uint64_t number, unsigned base) noexcept {
     *to_++ = '-';
-    for (uint64_t rest = number; rest >= base; rest /= base) ++to_;
-    char* at = to_++;
-    for (uint64_t rest = number; *at-- = "0123456789abcdef"[rest % base], rest >= base; rest /= base) {
-    }
+    to_ = write_number(to_, number, base);
   }
   void time(int64_t seconds) noexcept {
     constexpr int64_t kLastYear = 253402300799;  // 9999-12-31T23:59:59
@@ -79,17 +76,6 @@ class Writer {
   char* to_;
 };
 
-/// The number that is all of `text`. False: it isn't one, or more than `most`.
-bool parse(std::string_view text, unsigned base, uint64_t most, uint64_t& out) noexcept {
-  out = 0;
-  for (const char c : text) {
-    const unsigned digit = is_digit(c) ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10u : base;
-    if (digit >= base || out > (most - digit) / base) return false;
-    out = out * base + digit;
-  }
-  return !text.empty();
-}
-
 /// Takes the number that stands behind the last dash off `rest`.
 bool take_number(std::string_view& rest, unsigned base, uint64_t most, uint64_t& out) noexcept {
   const size_t dash = rest.rfind('-');
@@ -97,7 +83,7 @@ bool take_number(std::string_view& rest, unsigned base, uint64_t most, uint64_t&
   std::string_view text = rest;
   text.remove_prefix(dash + 1);
   rest.remove_suffix(rest.size() - dash);
-  return parse(text, base, most, out);
+  return read_number(text, base, most, out);
 }
 
 /// Whether it is a time and a program.
@@ -134,7 +120,7 @@ bool start_of(const char* path, uint64_t& out) noexcept {
   const size_t end = text.find(' ');
   if (end == text.npos) return false;
   text.remove_suffix(text.size() - end);
-  return parse(text, 10, UINT64_MAX, out);
+  return read_number(text, 10, UINT64_MAX, out);
 }
 
 uint64_t hash(uint64_t seed, std::string_view text) noexcept {
@@ -165,8 +151,7 @@ bool ended(const Maker& maker, uint32_t home) noexcept {
   if (home == 0 || maker.home != home) return false;
   if (sys::no_such_process(static_cast<int>(maker.process))) return true;
   char path[32] = "/proc/";
-  char* const end = std::to_chars(path + 6, path + 16, maker.process).ptr;
-  std::copy_n("/stat", 6, end);
+  std::copy_n("/stat", 6, write_number(path + 6, maker.process));
   uint64_t start;
   return start_of(path, start) && start != maker.start;
 }

@@ -260,8 +260,8 @@ bool make_place(Place& out, std::string_view& why, std::span<char> room) noexcep
   Way way(out.path, why, room);
   const Parent to = parent();
   const sandbox::State state = sandbox::state();
-  // In a sandbox that came with us, whoever named the directory knows that it lets files be made.
-  if (state != sandbox::State::open && !(state == sandbox::State::inherited && to.named))
+  // In a sandbox that came with us, whoever named the directory or the run knows that it lets files be made.
+  if (state != sandbox::State::open && !(state == sandbox::State::inherited && (to.named || run[0] != '\0')))
     return way.say("in a seccomp sandbox");
   if (to.path.empty()) return way.say("no directory for it: set trace, or HOME");
   if (make(out, to, way)) return true;

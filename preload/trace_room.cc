@@ -3,13 +3,13 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
-#include <charconv>
 #include <cstring>
 #include <tuple>
 
 #include "config/options.h"
 #include "preload/base/random.h"
 #include "preload/base/sys.h"
+#include "preload/base/text.h"
 #include "preload/process.h"
 #include "preload/trace_directory.h"
 #include "preload/trace_names.h"
@@ -243,7 +243,7 @@ class Full {
  public:
   Full(const Directory& parent, uint32_t user) noexcept : parent_(parent.descriptor()) {
     constexpr std::string_view kStem = ".full-";
-    std::to_chars(std::copy(kStem.begin(), kStem.end(), name_), std::end(name_) - 1, user);
+    write_number(std::copy(kStem.begin(), kStem.end(), name_), user);
     sys::EntryInfo info;
     marked_ = sys::entry_info(parent_, name_, info) == 0 && info.directory && info.owner == user;
     at_ = info.changed;

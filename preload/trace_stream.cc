@@ -84,15 +84,13 @@ uint32_t Stream::oldest() const noexcept { return recording_ ? files_[(current_ 
 Trouble Stream::trouble() const noexcept { return silent() ? Trouble::sandbox : trouble_; }
 
 bool Stream::remove_oldest() noexcept {
-  if (silent() || recording_ || oldest_ >= file() || !remove_spare()) return false;
+  if (silent() || recording_ || oldest_ >= file()) return false;
   uint64_t size = packets_of(oldest_) * ctf::kPacket;  // of one that somebody else has removed
-  const int error = rename(*place_, FileName(name_, oldest_), hidden(oldest_), size);
+  const int error = remove(*place_, FileName(name_, oldest_), &size);
   if (error != 0 && error != ENOENT) return false;
   if (files_[0].number == oldest_) drop_first_files(1);
-  const auto packets = static_cast<uint32_t>(size / ctf::kPacket);
-  packets_ -= std::min<uint64_t>(packets_, packets);
-  spare_packets_ = error == 0 ? packets : 0;
-  spare_ = oldest_++;
+  packets_ -= std::min<uint64_t>(packets_, size / ctf::kPacket);
+  ++oldest_;
   return true;
 }
 
@@ -101,11 +99,11 @@ void Stream::flush() noexcept {
 }
 
 void Stream::trim() noexcept {
-  if (used_ == 0 || silent() || recording_ || !remove_spare()) return;
+  if (used_ == 0 || silent() || recording_) return;
   if (grown_ != 0) {
     if (remove(*place_, hidden(last_ + 1)) != 0) return;
     packets_ -= grown_;
-    grown_ = taken_ = 0;
+    grown_ = 0;
   }
   for (; ahead() != 0; --count_, --last_) {
     if (remove(*place_, FileName(name_, last_)) != 0) return;
@@ -225,24 +223,13 @@ bool Stream::grow() noexcept {
   ctf::PacketHeader header{ctf::kMagic, {}, 0, kEmpty * 8, ctf::kPacket * 8, sequence_, identity_.process, last_ + 1};
   std::copy(std::begin(identity_.uuid), std::end(identity_.uuid), header.uuid);
   const FileName name = hidden(last_ + 1);
-  if (grown_ == 0 && spare_packets_ != 0) {
-    uint64_t size = 0;
-    taken_ = rename(*place_, hidden(spare_), name, size) == 0 ? spare_packets_ : 0;
-    if (taken_ != 0) spare_packets_ = 0;
-  }
-  auto making = grown_ == 0 && taken_ == 0 ? sys::Making::new_one : sys::Making::existing;
   int error = ENOSPC;
-  if (grown_ < taken_ || make_room(*place_, ctf::kPacket))
-    error = add_packet(*place_, name, grown_, header, mapped_, making);
+  if (make_room(*place_, ctf::kPacket)) error = add_packet(*place_, name, grown_, header, mapped_);
   if (error == EOPNOTSUPP && mapped_ && count_ == 0) {
     mapped_ = false;
-    error = add_packet(*place_, name, grown_, header, mapped_, making);
+    error = add_packet(*place_, name, grown_, header, mapped_);
   }
-  if (error != 0 && grown_ != 0) return add_file();  // a shorter one
-  if (error != 0) {
-    taken_ = 0;
-    return done(error);
-  }
+  if (error != 0) return grown_ != 0 ? add_file() : done(error);  // a shorter one
   ++grown_;
   ++packets_;
   ++sequence_;
@@ -254,21 +241,13 @@ bool Stream::add_file() noexcept {
   const int error = publish(*place_, hidden(last_ + 1), FileName(name_, last_ + 1), grown_, mapped_ ? &base : nullptr);
   if (error == 0) {
     files_[count_++] = {base, ++last_, grown_};
-    grown_ = taken_ = 0;
+    grown_ = 0;
   }
   if (error == ENOENT) {  // somebody removed it, if not all
     packets_ -= grown_;
-    grown_ = taken_ = 0;
+    grown_ = 0;
   }
   return done(error);
-}
-
-bool Stream::remove_spare() noexcept {
-  if (spare_packets_ == 0) return true;
-  const int error = remove(*place_, hidden(spare_));
-  if (error != 0 && error != ENOENT) return false;
-  spare_packets_ = 0;
-  return true;
 }
 
 bool Stream::write_out() noexcept {

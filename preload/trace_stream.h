@@ -91,7 +91,6 @@ class Stream {
   void look_ahead() noexcept;
   [[nodiscard]] bool grow() noexcept;
   [[nodiscard]] bool add_file() noexcept;
-  [[nodiscard]] bool remove_spare() noexcept;
   [[nodiscard]] bool write_out() noexcept;
 
   const Place* place_ = nullptr;
@@ -108,8 +107,6 @@ class Stream {
   uint32_t last_ = 0;       // file that was published
   uint32_t grown_ = 0;      // packets of the one after it
   uint32_t oldest_ = 0;
-  uint32_t spare_ = 0, spare_packets_ = 0;  // a file that was removed, hidden
-  uint32_t taken_ = 0;                      // packets that the file being grown had as another
   uint64_t packets_ = 0, sequence_ = 0, overwritten_ = 0;
   uint64_t tried_ = 0;  // when, in ticks
   Trouble trouble_ = Trouble::none;

@@ -32,7 +32,7 @@ CXX: Layers = {
     "real": ("preload/real.*", "base config tables facts bootstrap"),
     "stack": ("preload/stack* preload/depot.*", "base config facts tracked_alloc"),
     "events": (
-        "preload/event.h preload/ctf.* preload/trace* preload/sink* preload/lttng/* preload/describe_events.cc",
+        "preload/event.h preload/ctf* preload/trace* preload/sink* preload/lttng/* preload/describe_events.cc",
         "base config tables facts",
     ),
     "journal": (

@@ -1,7 +1,6 @@
 #include "preload/base/text.h"
 
 #include <algorithm>
-#include <charconv>
 
 namespace poireau {
 
@@ -13,9 +12,8 @@ Text& Text::operator<<(std::string_view text) noexcept {
 }
 
 Text& Text::operator<<(uint64_t number) noexcept {
-  char digits[20];
-  const auto end = std::to_chars(digits, digits + sizeof digits, number).ptr;
-  return *this << std::string_view(digits, static_cast<size_t>(end - digits));
+  char digits[kMostDigits];
+  return *this << std::string_view(digits, static_cast<size_t>(write_number(digits, number) - digits));
 }
 
 Text& Text::bytes(uint64_t size) noexcept {
@@ -26,6 +24,24 @@ Text& Text::bytes(uint64_t size) noexcept {
     ++unit;
   }
   return *this << size << kUnits[unit];
+}
+
+char* write_number(char* to, uint64_t number, unsigned base) noexcept {
+  for (uint64_t rest = number; rest >= base; rest /= base) ++to;
+  char* const end = to + 1;
+  do *to-- = "0123456789abcdef"[number % base];
+  while ((number /= base) != 0);
+  return end;
+}
+
+bool read_number(std::string_view text, unsigned base, uint64_t most, uint64_t& out) noexcept {
+  out = 0;
+  for (const char c : text) {
+    const unsigned digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10u : base;
+    if (digit >= base || out > (most - digit) / base) return false;
+    out = out * base + digit;
+  }
+  return !text.empty();
 }
 
 std::string_view base_name(std::string_view path) noexcept {

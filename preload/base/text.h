@@ -20,6 +20,12 @@ class Text {
   size_t size_ = 0;
 };
 
+constexpr size_t kMostDigits = 20;
+/// Writes `number`, in a base up to 16 and without leading zeros. Returns what follows it.
+char* write_number(char* to, uint64_t number, unsigned base = 10) noexcept;
+/// The number that is all of `text`. False: it isn't one, or more than `most`.
+[[nodiscard]] bool read_number(std::string_view text, unsigned base, uint64_t most, uint64_t& out) noexcept;
+
 /// The last part of a path.
 std::string_view base_name(std::string_view path) noexcept;
 

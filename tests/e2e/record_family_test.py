@@ -122,7 +122,10 @@ def test_processes_of_one_run_lie_together(traces_parent, program):
         )
         assert (done.returncode, done.stderr) == (0, "")
     found = traces.directories(traces_parent)
-    assert Counter(Counter(path.parent for path in found).values()) == {3: 2}  # two runs, each the shell and two more
+    # Two runs, each the shell, two programs, and what the shell forked, should it have asked for memory.
+    runs = Counter(path.parent for path in found)
+    assert len(runs) == 2
+    assert min(runs.values()) >= 3
 
 
 @pytest.mark.parametrize("environment", [{"POIREAU_SAMPLE_PERIOD": "0"}, {"POIREAU_SAMPLE_PERIOD": "1G"}])

@@ -37,7 +37,7 @@ ALLOCATE(1)
 ALLOCATE(2)
 ALLOCATE(3)
 
-    int main(int count, char** argument) {
+int main(int count, char** argument) {
   (void)argument;
   alarm(60);
   if (count > 1) allocate1();
