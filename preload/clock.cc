@@ -91,6 +91,9 @@ void begin() noexcept {
   look();
 }
 
+// Another thread may have been about to change something, and is gone.
+void forked() noexcept { changing.store(false, std::memory_order_relaxed); }
+
 uint64_t ticks_per_second() noexcept { return rate.load(std::memory_order_relaxed); }
 
 uint64_t nanoseconds(uint64_t ticks) noexcept {

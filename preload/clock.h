@@ -7,6 +7,8 @@ namespace poireau::clock {
 
 [[nodiscard]] uint64_t ticks() noexcept;
 
+/// In a fork child.
+void forked() noexcept;
 /// Where counting starts.
 void begin() noexcept;
 /// Better the longer it is since `begin`.

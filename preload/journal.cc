@@ -46,6 +46,7 @@ struct Rounds {
   uint32_t leaving = 0;  // that the walk was begun for
   uint32_t saved = 0;    // of the files up to this one all that lives has been written again
   uint32_t waits = 0;    // for a home that somebody is busy with
+  bool skipped = false;  // one of those
 };
 constinit Rounds rounds{};
 constinit uint64_t counters_told_at = 0;
@@ -119,19 +120,26 @@ void prepare(Audience& audience, uint32_t stack, std::span<const uintptr_t> fram
   tell(event);
 }
 
+void forget(Audience& audience) noexcept {
+  audience.stacks.forget();
+  audience.modules.forget();
+  audience.threads.forget();
+}
+
 /// Whether the trace can be written to, by who has the turn.
 bool is_open() noexcept {
   const trace::Opened opened = trace::open();
-  if (opened == trace::Opened::fresh) static_cast<void>(introduce(allocator, write));
+  if (opened == trace::Opened::fresh) {
+    forget(readers);
+    static_cast<void>(introduce(allocator, write));
+  }
   return opened != trace::Opened::none;
 }
 
 void tell_listeners(const event::Any& event, uint32_t stack, std::span<const uintptr_t> frames,
                     uint32_t thread) noexcept {
   if (sink::has_new_listener()) {
-    listeners.stacks.forget();
-    listeners.modules.forget();
-    listeners.threads.forget();
+    forget(listeners);
     static_cast<void>(introduce(allocator, emit));
   }
   prepare(listeners, stack, frames, thread, emit);
@@ -196,53 +204,72 @@ bool would_go(uint32_t note, uint32_t leaving) noexcept {
   return (note & kFile) >= trace::first() && (note & kFile) <= leaving;
 }
 
-enum class Step : uint8_t { nothing, wrote, stuck };
+/// A birth that nobody could write when it came.
+uint32_t write_owed_birth(uint32_t note, uint64_t number, const Block& block) noexcept {
+  prepare(readers, block.birth.stack, depot::frames_of(block.birth.stack), 0, write);
+  return (note & kFile) == 0 ? trace::write(birth<event::Alloc>(number, block))
+                             : trace::write(birth<event::Resize>(number, block));
+}
+
+/// What has been written is not owed any more, unless the home has another block by now. A death may just be noted.
+void settle(Id id, Record& record, uint64_t number, uint32_t note, uint32_t file) noexcept {
+  uint32_t now = note;
+  while (number_of(id, record) == number && !record.note.compare_exchange_weak(now, (now & kDeathOwed) | file))
+    if ((now & ~kDeathOwed) != (note & ~kDeathOwed)) return;
+}
+
+enum class Step : uint8_t { nothing, wrote, busy, full };
 
 /// Writes what one home has to be written of it.
 Step go_round_to(Id id) noexcept {
   if (!exists(id)) return Step::nothing;
   Record& record = record_of(id);
-  uint32_t note = record.note.load(std::memory_order_acquire);
+  const uint32_t note = record.note.load(std::memory_order_acquire);
   const bool owes = (note & (kBirthOwed | kDeathOwed)) != 0;
   if (!owes && !would_go(note, rounds.leaving)) return Step::nothing;
   Snapshot now;
-  if (!look(id, record, now)) return ++rounds.waits < 64 ? Step::stuck : Step::nothing;
-  if (!owes && !is_live(now.state)) return Step::nothing;
-  if (!is_live(now.state) && now.block.death.time == 0) return Step::nothing;
+  if (!look(id, record, now)) return Step::busy;
+  const bool live = is_live(now.state);
+  if (!live && (!owes || now.block.death.time == 0)) return Step::nothing;
   uint32_t file = note & kFile;
-  if ((note & kBirthOwed) != 0) {
-    prepare(readers, now.block.birth.stack, depot::frames_of(now.block.birth.stack), 0, write);
-    file = trace::write(birth<event::Alloc>(now.number, now.block));
-  } else if (is_live(now.state)) {
+  if ((note & kBirthOwed) != 0)
+    file = write_owed_birth(note, now.number, now.block);
+  else if (live)
     file = trace::write(birth<event::Live>(now.number, now.block));
-  }
-  if (file != 0 && (note & kDeathOwed) != 0) {
-    prepare(readers, now.block.death.stack, depot::frames_of(now.block.death.stack), 0, write);
-    if (trace::write(death_of(now.number, now.block.address, now.block.death, {})) == 0) return Step::stuck;
-  }
-  if (file == 0) return Step::stuck;
-  record.note.compare_exchange_strong(note, file);  // else it has just died, and says so itself
+  if (file == 0) return Step::full;
+  settle(id, record, now.number, note, file);
+  if (live || (note & kDeathOwed) == 0) return Step::wrote;
+  prepare(readers, now.block.death.stack, depot::frames_of(now.block.death.stack), 0, write);
+  if (trace::write(death_of(now.number, now.block.address, now.block.death, {})) == 0) return Step::full;
+  uint32_t owed_death = file | kDeathOwed;
+  record.note.compare_exchange_strong(owed_death, file);
   return Step::wrote;
 }
 
-/// At most two events and a few looks.
-void go_rounds(uint32_t copies = 2) noexcept {
+/// At most so many events, and a few looks. `patient`: waits for homes that somebody is busy with.
+void go_rounds(uint32_t copies = 2, bool patient = true) noexcept {
   if (!rounds.on) {
     uint32_t leaving = trace::leaving();
     if (leaving <= rounds.saved) leaving = 0;
     if (leaving == 0 && owed.load(std::memory_order_relaxed) == 0) return;
-    rounds = {.at = {}, .on = true, .leaving = leaving, .saved = rounds.saved, .waits = 0};
-    owed.store(0, std::memory_order_relaxed);
+    rounds = {.at = {}, .on = true, .leaving = leaving, .saved = rounds.saved};
+    owed.exchange(0, std::memory_order_acquire);
   }
-  // So many that a round ends before a file is full.
-  uint64_t looks = 16 + uint64_t{copies} * tracked_alloc::region::slots() / (trace::events_a_file() + 1);
+  // So many that a round ends before a file is full, if that can be had.
+  const uint64_t wanted = uint64_t{copies} * tracked_alloc::region::slots() / (trace::events_a_file() + 1);
+  uint64_t looks = patient ? 16 + std::min<uint64_t>(wanted, 256) : UINT64_MAX;
   while (copies > 0 && looks-- > 0) {
     const Step step = go_round_to(rounds.at);
-    if (step == Step::stuck) return;
+    if (step == Step::full || (step == Step::busy && patient && ++rounds.waits < 64)) return;
+    if (step == Step::busy) {
+      rounds.skipped = true;
+      owed.fetch_add(1, std::memory_order_relaxed);
+    }
     rounds.waits = 0;
     if (step == Step::wrote) --copies;
     if (tracked_alloc::region::step(rounds.at)) continue;
     rounds.on = false;
+    if (rounds.skipped) return;
     rounds.saved = std::max(rounds.saved, rounds.leaving);
     if (rounds.leaving == 0 || rounds.leaving != trace::leaving()) return;
     event::Checkpoint event;
@@ -276,16 +303,17 @@ void tell_birth(Id id) noexcept {
     file = trace::write(event);
     if (file != 0) go_rounds();
   }
-  if (file == 0) owed.fetch_add(1, std::memory_order_relaxed);
-  record.note.store(file != 0 ? file : kBirthOwed, std::memory_order_release);
+  // Where it has been told of before, what is owed is that it is another block now.
+  const uint32_t before = record.note.load(std::memory_order_relaxed) & kFile;
+  record.note.store(file != 0 ? file : kBirthOwed | before, std::memory_order_release);
+  if (file == 0) owed.fetch_add(1, std::memory_order_release);
 }
 
 /// True if all that there is to be written of a block's end, and of its birth, has been.
 bool write_death(Record& record, const Block& block, const event::Free& event, uint32_t stack) noexcept {
   const uint32_t note = record.note.load(std::memory_order_relaxed);
   if ((note & kBirthOwed) != 0) {
-    prepare(readers, block.birth.stack, depot::frames_of(block.birth.stack), 0, write);
-    const uint32_t file = trace::write(birth<event::Alloc>(event.id.value, block));
+    const uint32_t file = write_owed_birth(note, event.id.value, block);
     if (file == 0) return false;
     record.note.store(file, std::memory_order_relaxed);
   }
@@ -346,11 +374,13 @@ void forget_modules() noexcept {
 
 void forked() noexcept {
   trace::forked();
-  forget_modules();
-  readers.threads.forget();
-  listeners.threads.forget();
+  forget(readers);
+  forget(listeners);
+  // What the parent owed is the parent's to write.
+  if (owed.exchange(0, std::memory_order_relaxed) != 0 || rounds.on)
+    tracked_alloc::region::for_each(
+        [](Id, Record& record) { record.note.fetch_and(kFile, std::memory_order_relaxed); });
   rounds = {};
-  owed.store(0, std::memory_order_relaxed);
   never_written.store(0, std::memory_order_relaxed);
 }
 
@@ -359,7 +389,8 @@ void finish() noexcept {
   {
     const trace::Turn turn;
     if (!turn || !is_open()) return;
-    go_rounds(UINT32_MAX);
+    for (int times = 0; times < 3 && (rounds.on || owed.load(std::memory_order_relaxed) != 0); ++times)
+      go_rounds(UINT32_MAX, false);
     tell_counters();
   }
   trace::finish();

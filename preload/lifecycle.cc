@@ -150,6 +150,7 @@ void in_fork_child() noexcept {
 
 [[gnu::destructor]] void unload() noexcept {
   if (!sampled::dormant()) {
+    sampled::notice_fork();
     sampled::check_all();
     journal::finish();
   }

@@ -7,6 +7,7 @@
 #include "config/options.h"
 #include "preload/bootstrap.h"
 #include "preload/callers.h"
+#include "preload/clock.h"
 #include "preload/journal.h"
 #include "preload/process.h"
 #include "preload/sink.h"
@@ -115,6 +116,7 @@ void forked() noexcept {
   for (auto& cause : stats.unplaced)
     for (auto& counter : cause) counter.store(0, std::memory_order_relaxed);
   forget_thread_number();
+  clock::forked();
   tracked_alloc::forked(process::next_seed());
   journal::forked();
   sink::forked();

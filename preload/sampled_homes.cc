@@ -293,6 +293,7 @@ Loan borrow(const Request& request, void* ptr) noexcept {
   }
   if (!tracked_alloc::owns(ptr)) return {theirs, ptr};
   const Metered metered;
+  notice_fork();
   const Claim claim = tracked_alloc::claim(ptr);
   if (claim.found == Claim::Found::strangers) return {theirs, ptr};
   if (claim.found != Claim::Found::block) {
@@ -395,6 +396,7 @@ void prepare_homes() noexcept {
 }
 
 void prepare_for_sandbox() noexcept {
+  notice_fork();
   prepare_homes();
   trace::prepare_for_sandbox();
 }

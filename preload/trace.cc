@@ -27,15 +27,18 @@ constexpr uint32_t kMostPackets = 64, kFactsPackets = 16;
 constexpr unsigned kFilesAtMost = 16;              // of samples, when trace_limit is reached
 constexpr uint64_t kPatience = uint64_t{1} << 25;  // ticks, about 10 ms
 constexpr unsigned kSpins = 200;
+constexpr size_t kStackToOpen = 6 << 10;
 constexpr uint64_t kTypicalEvent = 256;
 
 /// Whose turn it is: above, how many turns there were; below, the thread's number, or 0.
 constinit std::atomic<uint64_t> turn{0};
-constinit std::atomic<uint64_t> endless{0};  // a turn that somebody waited for in vain
+constinit std::atomic<uint64_t> endless{0};      // a turn that somebody waited for in vain
+constinit std::atomic<uintptr_t> writing_at{0};  // on whose stack there
 
-enum class Phase : uint8_t { untouched, open, closed };
+enum class Phase : uint8_t { untouched, open };
 constinit std::atomic<Phase> phase{Phase::untouched};
 constinit std::atomic<bool> said_why_none{false};
+constinit uint64_t retry_at = 0, retry_gap = 0;  // in ticks: it may have been a lack of descriptors
 
 constinit Place place{};
 constinit Stream facts{}, samples{};
@@ -46,7 +49,8 @@ constinit uint64_t full_said_at = 0;
 constinit Trouble last_trouble = Trouble::none;
 constinit std::atomic<uint64_t> no_room{0}, on_disk{0}, early{0}, lost_packets{0};
 
-uint64_t limit() noexcept { return options.trace_limit.load(std::memory_order_relaxed); }
+/// A few files of one packet each are the least.
+uint64_t limit() noexcept { return std::max<uint64_t>(options.trace_limit.load(std::memory_order_relaxed), 512 << 10); }
 
 void say(std::string_view what, std::string_view why) noexcept {
   if (options.log.load(std::memory_order_relaxed) == LogLevel::off) return;
@@ -83,6 +87,14 @@ bool open_streams() noexcept {
          samples.open(place, identity, "samples", {packets, true});
 }
 
+/// Nobody knows in what state the streams are: another directory of this process takes what follows.
+void begin_anew() noexcept {
+  files_before += samples.file() + 1;
+  facts = Stream();
+  samples = Stream();
+  phase.store(Phase::untouched, std::memory_order_relaxed);
+}
+
 void open_now() noexcept {
   char room[300];
   std::string_view why = "no space, or no right to write there";
@@ -91,7 +103,12 @@ void open_now() noexcept {
   const bool usual = sandbox::state() != sandbox::State::open;
   const bool wants_to_know = !usual || options.log.load(std::memory_order_relaxed) >= LogLevel::info;
   if (!done && wants_to_know && !said_why_none.exchange(true)) say("no trace: ", why);
-  phase.store(done ? Phase::open : Phase::closed, std::memory_order_release);
+  if (!done) {
+    unmake_place(place);
+    retry_gap = std::clamp(2 * retry_gap, clock::ticks_per_second() / 8, 64 * clock::ticks_per_second());
+    retry_at = clock::ticks() + retry_gap;
+  }
+  phase.store(done ? Phase::open : Phase::untouched, std::memory_order_release);
 }
 
 void complain(Trouble trouble) noexcept {
@@ -109,7 +126,9 @@ void complain(Trouble trouble) noexcept {
 }  // namespace
 
 Turn::Turn() noexcept : mine_(0) {
+  if (process::is_new_child()) return;  // what is mapped is the parent's
   const uint32_t me = thread_number();
+  const auto here = reinterpret_cast<uintptr_t>(__builtin_frame_address(0));
   uint64_t now = turn.load(std::memory_order_relaxed);
   uint64_t since = 0;
   for (unsigned waits = 0;; ++waits) {
@@ -118,11 +137,20 @@ Turn::Turn() noexcept : mine_(0) {
       const uint64_t mine = ((now >> 32) + 1) << 32 | me;
       if (turn.compare_exchange_weak(now, mine, std::memory_order_acquire, std::memory_order_relaxed)) {
         mine_ = mine;
+        writing_at.store(here, std::memory_order_relaxed);
         return;
       }
       continue;
     }
-    if (holder == me || now == endless.load(std::memory_order_relaxed)) return;
+    if (holder == me) {
+      // A handler beneath which we are writing; or one that has left for good (siglongjmp), and we with it.
+      if (here <= writing_at.load(std::memory_order_relaxed) || sys::on_signal_stack()) return;
+      begin_anew();
+      turn.store(now >> 32 << 32, std::memory_order_relaxed);
+      now = turn.load(std::memory_order_relaxed);
+      continue;
+    }
+    if (now == endless.load(std::memory_order_relaxed)) return;
     if (waits < kSpins) {
       cpu::pause();
     } else {
@@ -133,7 +161,11 @@ Turn::Turn() noexcept : mine_(0) {
       }
       if (sandbox::state() == sandbox::State::open) sys::yield();
     }
-    now = turn.load(std::memory_order_relaxed);
+    if (const uint64_t next = turn.load(std::memory_order_relaxed); next != now) {
+      now = next;
+      waits = 0;
+      since = 0;
+    }
   }
 }
 
@@ -143,8 +175,10 @@ Turn::~Turn() {
 
 Opened open() noexcept {
   const bool fresh = phase.load(std::memory_order_relaxed) == Phase::untouched;
-  if (fresh) [[unlikely]]
+  if (fresh) [[unlikely]] {
+    if (clock::ticks() < retry_at || !room_on_stack(kStackToOpen)) return Opened::none;
     open_now();
+  }
   if (phase.load(std::memory_order_relaxed) != Phase::open) return Opened::none;
   return fresh ? Opened::fresh : Opened::ready;
 }
@@ -152,7 +186,7 @@ Opened open() noexcept {
 uint32_t write(const event::Any& event) noexcept {
   Stream& stream = of_facts(event.type()) ? facts : samples;
   const size_t size = ctf::size_of(event);
-  const bool too_many_facts = &stream == &facts && facts.bytes() > limit() / 8;
+  const bool too_many_facts = &stream == &facts && facts.bytes() > std::max<uint64_t>(limit() / 8, 2 * ctf::kPacket);
   char* const room = too_many_facts ? nullptr : stream.reserve(size);
   if (room == nullptr) {
     no_room.fetch_add(1, std::memory_order_relaxed);
@@ -189,7 +223,7 @@ uint32_t events_a_file() noexcept { return static_cast<uint32_t>(packets * (ctf:
 
 bool wanted() noexcept {
   const SinkKind kind = options.sink.load(std::memory_order_relaxed);
-  return (kind == SinkKind::ctf || kind == SinkKind::both) && phase.load(std::memory_order_relaxed) != Phase::closed;
+  return kind == SinkKind::ctf || kind == SinkKind::both;
 }
 uint64_t bytes() noexcept { return on_disk.load(std::memory_order_relaxed); }
 std::string_view directory() noexcept {
@@ -209,6 +243,7 @@ void prepare_for_sandbox() noexcept {
 void forked() noexcept {
   turn.store(0, std::memory_order_relaxed);
   files_before += samples.file();
+  retry_at = retry_gap = 0;
   facts.forget();
   samples.forget();
   forked_place();

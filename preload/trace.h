@@ -26,7 +26,7 @@ class [[nodiscard]] Turn {
 
 // With a turn:
 
-/// fresh: it has just been made, and nobody has said in it whose it is. none: there is none, and won't be.
+/// fresh: it has just been made, and nobody has said in it whose it is. none: there is none; ask again.
 enum class Opened : uint8_t { none, fresh, ready };
 [[nodiscard]] Opened open() noexcept;
 /// The number of the file of samples that is written now, if the event was; 0: dropped, and counted. Files' numbers

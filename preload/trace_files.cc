@@ -1,8 +1,11 @@
 #include "preload/trace_files.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
+#include <iterator>
 
 #include "preload/base/text.h"
 
@@ -25,6 +28,28 @@ class Descriptor {
 
  private:
   int got_;
+};
+
+/// The directory. Should the program have closed 0, 1 or 2, they are taken too, and can't be written to: what it has
+/// for standard error would end up in the file that we are about to open.
+class OpenPlace {
+ public:
+  explicit OpenPlace(const Place& place) noexcept {
+    do held_[count_] = open_place(place);
+    while (held_[count_++] <= STDERR_FILENO && held_[count_ - 1] >= 0 && count_ < std::size(held_));
+  }
+  ~OpenPlace() {
+    while (count_-- > 0)
+      if (held_[count_] >= 0) sys::close(held_[count_]);
+  }
+  OpenPlace(const OpenPlace&) = delete;
+  OpenPlace& operator=(const OpenPlace&) = delete;
+  [[nodiscard]] int error() const noexcept { return *this < 0 ? -*this : 0; }
+  operator int() const noexcept { return held_[count_ - 1]; }
+
+ private:
+  int held_[STDERR_FILENO + 2];
+  size_t count_ = 0;
 };
 
 /// A limit that can't be read is none: the kernel has just answered other calls.
@@ -67,7 +92,7 @@ int add_packet(const Place& place, const FileName& name, uint32_t index, const c
                bool certain) noexcept {
   const uint64_t offset = uint64_t{index} * ctf::kPacket;
   if (!allowed(offset + ctf::kPacket)) return EFBIG;
-  const Descriptor directory(open_place(place));
+  const OpenPlace directory(place);
   if (directory < 0) return directory.error();
   const Descriptor file(index == 0 ? make_file(directory, name)
                                    : sys::open_file(directory, name.c_str(), sys::Making::existing));
@@ -82,7 +107,7 @@ int add_packet(const Place& place, const FileName& name, uint32_t index, const c
 }
 
 int publish(const Place& place, const FileName& from, const FileName& to, uint32_t packets, char** mapping) noexcept {
-  const Descriptor directory(open_place(place));
+  const OpenPlace directory(place);
   if (directory < 0) return directory.error();
   const Descriptor file(sys::open_file(directory, from.c_str(), sys::Making::existing));
   if (file < 0) return file.error();
@@ -105,7 +130,7 @@ int write_events(const Place& place, const FileName& name, uint32_t index, const
                  size_t to) noexcept {
   const uint64_t offset = uint64_t{index} * ctf::kPacket;
   if (!allowed(offset + to)) return EFBIG;
-  const Descriptor directory(open_place(place));
+  const OpenPlace directory(place);
   if (directory < 0) return directory.error();
   const Descriptor file(sys::open_file(directory, name.c_str(), sys::Making::existing));
   if (file < 0) return file.error();
@@ -114,7 +139,7 @@ int write_events(const Place& place, const FileName& name, uint32_t index, const
 }
 
 int remove(const Place& place, const FileName& name, uint64_t* size) noexcept {
-  const Descriptor directory(open_place(place));
+  const OpenPlace directory(place);
   if (directory < 0) return directory.error();
   sys::EntryInfo info;
   if (size != nullptr && sys::entry_info(directory, name.c_str(), info) == 0) *size = info.blocks * 512;
@@ -124,7 +149,7 @@ int remove(const Place& place, const FileName& name, uint64_t* size) noexcept {
 int write_whole(const Place& place, std::string_view name, std::string_view content) noexcept {
   if (!allowed(content.size())) return EFBIG;
   const FileName hidden(name, 0, FileName::Seen::hidden), seen(name, 0);
-  const Descriptor directory(open_place(place));
+  const OpenPlace directory(place);
   if (directory < 0) return directory.error();
   const Descriptor file(make_file(directory, hidden));
   if (file < 0) return file.error();

@@ -269,6 +269,18 @@ bool make_place(Place& out, std::string_view& why, std::span<char> room) noexcep
   return false;
 }
 
+void unmake_place(Place& place) noexcept {
+  if (const int directory = open_place(place); directory >= 0) {
+    static_cast<void>(sys::remove_file(directory, "metadata"));
+    sys::close(directory);
+    if (sys::remove_directory(sys::kAnywhere, place.path.data()) == 0) {
+      place.path[std::string_view(place.path.data()).rfind('/')] = '\0';
+      static_cast<void>(sys::remove_directory(sys::kAnywhere, place.path.data()));
+    }
+  }
+  place = {};
+}
+
 void forked_place() noexcept {
   // Another thread may have been about to write it, and is gone.
   if (!is_name_of_run(view(run.data()))) run = {};

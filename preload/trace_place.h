@@ -26,6 +26,9 @@ void look_at_environment(const char* const* environment) noexcept;
 /// caller at a time.
 [[nodiscard]] bool make_place(Place& out, std::string_view& why, std::span<char> room) noexcept;
 
+/// Removes it again, and the run's if nothing else is there.
+void unmake_place(Place& place) noexcept;
+
 /// The directory's descriptor, or -errno: -ESTALE if another one lies there now. To be closed at once.
 [[nodiscard]] int open_place(const Place& place) noexcept;
 

@@ -179,11 +179,14 @@ void Stream::unmap(const File& file) noexcept {
   if (mapped_) sys::unmap(file.base, file.packets * ctf::kPacket);
 }
 
+// A fork child of another thread unmaps what is in the list: nothing must be that is not mapped.
 void Stream::drop_first_files(uint32_t count) noexcept {
-  std::for_each_n(files_.begin(), count, [&](const File& file) { unmap(file); });
+  const std::array<File, kFiles> before = files_;
   std::copy(files_.begin() + count, files_.begin() + count_, files_.begin());
   count_ -= count;
   current_ -= std::min(current_, count);
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  std::for_each_n(before.begin(), count, [&](const File& file) { unmap(file); });
 }
 
 // In each file time only goes forward, whenever the process ends: so all of it goes before any of it is used.
@@ -240,7 +243,9 @@ bool Stream::add_file() noexcept {
   char* base = nullptr;
   const int error = publish(*place_, hidden(last_ + 1), FileName(name_, last_ + 1), grown_, mapped_ ? &base : nullptr);
   if (error == 0) {
-    files_[count_++] = {base, ++last_, grown_};
+    files_[count_] = {base, ++last_, grown_};
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    ++count_;
     grown_ = 0;
   }
   if (error == ENOENT) {  // somebody removed it, if not all

@@ -116,6 +116,9 @@ enum class Limit { address_space, data, file_size };
 /// Whether the eight bytes at `at` may be read.
 [[nodiscard]] bool readable(const void* at) noexcept;
 
+/// Whether we are on a signal stack (sigaltstack). True where nobody knows.
+[[nodiscard]] bool on_signal_stack() noexcept;
+
 // The calling thread's signal mask: signal n is bit n - 1.
 constexpr uint64_t signal_bit(int number) noexcept { return uint64_t{1} << (number - 1); }
 bool unblock_signals(uint64_t signals) noexcept;

@@ -35,7 +35,7 @@ long call(long number, long a = 0, long b = 0, long c = 0, long d = 0, long e = 
                  : "=a"(result)
                  : "0"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
                  : "rcx", "r11", "memory");
-  } while (result == -EINTR);
+  } while (result == -EINTR && number != SYS_close);  // which has closed it all the same
   return result;
 }
 
@@ -214,7 +214,11 @@ int entry_info(int at, const char* name, EntryInfo& out, Links links) noexcept {
   return 0;
 }
 
-int make_directory(int at, const char* name) noexcept { return error_of(call(SYS_mkdirat, at, number(name), 0700)); }
+int make_directory(int at, const char* name) noexcept {
+  const long result = call(SYS_mkdirat, at, number(name), 0700);
+  if (result == 0) call(SYS_fchmodat, at, number(name), 0700);  // whatever the umask left of it
+  return error_of(result);
+}
 int remove_file(int at, const char* name) noexcept { return error_of(call(SYS_unlinkat, at, number(name), 0)); }
 int remove_directory(int at, const char* name) noexcept {
   return error_of(call(SYS_unlinkat, at, number(name), AT_REMOVEDIR));
@@ -244,8 +248,9 @@ int64_t calendar_time() noexcept {
 
 int open_file(int directory, const char* name, Making making) noexcept {
   const int how = making == Making::new_one ? O_CREAT | O_EXCL : 0;
-  return static_cast<int>(
-      call(SYS_openat, directory, number(name), O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY | how, 0600));
+  const long got = call(SYS_openat, directory, number(name), O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY | how, 0600);
+  if (got >= 0 && making == Making::new_one) call(SYS_fchmod, got, 0600);  // whatever the umask left of it
+  return static_cast<int>(got);
 }
 
 int allocate(int descriptor, uint64_t offset, uint64_t size) noexcept {
@@ -286,6 +291,11 @@ bool random(std::span<std::byte> out) noexcept {
 }
 
 int process_id() noexcept { return static_cast<int>(call(SYS_getpid)); }
+bool on_signal_stack() noexcept {
+  stack_t stack{};
+  return call(SYS_sigaltstack, 0, reinterpret_cast<long>(&stack)) != 0 || (stack.ss_flags & SS_ONSTACK) != 0;
+}
+
 void yield() noexcept { call(SYS_sched_yield); }
 
 std::string_view host_name(std::span<char, 65> out) noexcept {
