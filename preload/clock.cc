@@ -67,9 +67,8 @@ Moment anchor() noexcept {
   Moment got{};
   for (int patience = 0; patience < 4; ++patience) {
     const uint32_t before = changes.load(std::memory_order_acquire);
-    got = {anchors[before % 2].ticks.load(std::memory_order_relaxed),
-           anchors[before % 2].nanoseconds.load(std::memory_order_relaxed)};
-    std::atomic_thread_fence(std::memory_order_acquire);
+    got = {anchors[before % 2].ticks.load(std::memory_order_acquire),
+           anchors[before % 2].nanoseconds.load(std::memory_order_acquire)};
     if (changes.load(std::memory_order_relaxed) == before) break;
   }
   return got;

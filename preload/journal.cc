@@ -193,7 +193,7 @@ struct Snapshot {
 bool look(Id id, const Record& record, Snapshot& out) noexcept {
   const uint32_t before = record.state_and_turn.load(std::memory_order_acquire);
   out = {describe(record), number_of(id, record), static_cast<State>(before & 0xff)};
-  std::atomic_thread_fence(std::memory_order_acquire);
+  std::atomic_signal_fence(std::memory_order_acquire);  // the processor keeps loads in order
   return out.state != State::busy && record.state_and_turn.load(std::memory_order_relaxed) == before;
 }
 

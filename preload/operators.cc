@@ -45,19 +45,48 @@ void* find_hidden(std::string_view form, const void* caller) noexcept {
   return symbols::find(name, following(ourselves));
 }
 
+constexpr size_t kNews = 0
+#define OPERATOR_allocate(...) +1
+#define OPERATOR_release(...)
+#define CXX_ROW(shape, library, ...) OPERATOR_##shape(__VA_ARGS__)
+#include "preload/rows.h"
+#undef OPERATOR_allocate
+    ;
+constexpr size_t kForms = 0
+#define CXX_ROW(...) +1
+#include "preload/rows.h"
+    ;
+
+constexpr char kNames[] =
+#define CXX_ROW(shape, library, name, ...) #name "\0"
+#include "preload/rows.h"
+    ;
+
+/// Any of them: arguments that it doesn't know of it doesn't look at, and into a Nothrow none does.
+using Form = void* (*)(size_t, size_t, size_t);
+static_assert(offsetof(Functions, _ZdaPvmSt11align_val_t) == offsetof(Functions, _Znwm) + (kForms - 1) * sizeof(Form));
+static_assert(offsetof(Functions, _ZdlPv) == offsetof(Functions, _Znwm) + kNews * sizeof(Form));
+Form* forms_of(Functions& functions) noexcept { return reinterpret_cast<Form*>(&functions._Znwm); }
+
 /// Malloc failed: the runtime runs the new handler, perhaps comes back to us for its memory, and throws.
-template <typename... Arguments>
-void* fail(const char* name, const void* caller, void* (*following)(Arguments...), size_t size,
-           Arguments... arguments) {
+[[gnu::cold, gnu::noinline]] void* fail(size_t size, size_t second, size_t third, size_t form, const void* caller) {
   if (const void* const judged = sampled::withdraw(size)) caller = judged;
-  constexpr bool throws = !std::disjunction_v<std::is_same<Arguments, Nothrow>...>;
-  if (following == nullptr) following = reinterpret_cast<void* (*)(Arguments...)>(find_hidden(name, caller));
-  if (following != nullptr) return following(arguments...);
-  if constexpr (throws) {
+  std::string_view name = kNames;
+  for (size_t left = form; left > 0; --left) name = name.data() + name.size() + 1;
+  Form following = forms_of(next)[form];
+  if (following == nullptr) following = reinterpret_cast<Form>(find_hidden(name, caller));
+  if (following != nullptr) return following(size, second, third);
+  if (!name.ends_with("nothrow_t")) {
     sys::write(2, "poireau: operator new is out of memory and finds no C++ runtime to throw std::bad_alloc\n");
     __builtin_trap();
   }
   return nullptr;
+}
+
+template <typename... Arguments>
+[[gnu::always_inline]] inline void* fail(size_t form, const void* caller, Arguments... arguments) {
+  const size_t all[3] = {std::bit_cast<size_t>(arguments)...};
+  return fail(all[0], all[1], all[2], form, caller);
 }
 
 }  // namespace
@@ -66,28 +95,18 @@ void* fail(const char* name, const void* caller, void* (*following)(Arguments...
   static result plain_##name parameters {                                         \
     if (result got = block(bytes, alignment_); got != nullptr) [[likely]]         \
       return got;                                                                 \
-    return FAIL_WITH(name, bytes, arguments);                                     \
+    return FAIL_WITH(name, arguments);                                            \
   }
 #define UNPACK(...) __VA_ARGS__
-#define FAIL_WITH(name, size, arguments) fail(#name, __builtin_return_address(0), next.name, size, UNPACK arguments)
-#define OPERATOR_release(...)
+#define FAIL_WITH(name, arguments)                                                                           \
+  fail((offsetof(Functions, name) - offsetof(Functions, _Znwm)) / sizeof(Form), __builtin_return_address(0), \
+       UNPACK arguments)
 
 #define CXX_ROW(shape, library, ...) SHAPE_##shape(__VA_ARGS__) OPERATOR_##shape(__VA_ARGS__)
 #include "preload/rows.h"
 
 namespace poireau::operators {
 namespace {
-
-constexpr size_t kForms = 0
-#define CXX_ROW(...) +1
-#include "preload/rows.h"
-    ;
-static_assert(offsetof(Functions, _ZdaPvmSt11align_val_t) == offsetof(Functions, _Znwm) + (kForms - 1) * sizeof(void*));
-
-constexpr char kNames[] =
-#define CXX_ROW(shape, library, name, ...) #name "\0"
-#include "preload/rows.h"
-    ;
 
 [[gnu::cold]] bool all_reached() noexcept {
   bool all = true;
@@ -99,26 +118,49 @@ constexpr char kNames[] =
 [[gnu::cold]] bool runtime_is_next() noexcept {
   const link_map* runtime = module_of(first_of("__cxa_throw")).map;
   if (runtime == nullptr) return false;
-  const auto belongs = [runtime](const void* form) { return form == nullptr || map_of(form) == runtime; };
-  const auto* const forms = reinterpret_cast<const void* const*>(&next._Znwm);
+  const auto belongs = [runtime](Form form) { return form == nullptr || map_of(form) == runtime; };
+  const Form* const forms = forms_of(next);
   return std::all_of(forms, forms + kForms, belongs) && next._Znwm != nullptr &&
-         reentry::counted_by(next._Znwm) == reentry::kExample;
+         reentry::counted_by(forms[0]) == reentry::kExample;
 }
 
 /// The allocator's own form serves what is counted here, or is counted by what it asks malloc for.
-template <typename Form>
-[[gnu::cold, gnu::noinline]] void use_allocators(Form*& form, Form* allocators, Form* through) noexcept {
+[[gnu::cold]] void use_allocators(Form& form, Form allocators, Form through) noexcept {
   if (allocators == nullptr || map_of(allocators) != map_of(next.malloc)) return;
   form = reentry::counted_by(allocators) == 0 ? allocators : through;
+}
+
+/// What we have for each form of new.
+struct News {
+  Form plain[kNews], through[kNews];
+};
+[[gnu::cold, gnu::noinline]] News news() noexcept {
+  return {
+#define NEWS_release(...)
+#define CXX_ROW(shape, library, name, ...) NEWS_##shape(name)
+      .plain =
+          {
+#define NEWS_allocate(name) as<Form>(plain_##name),
+#include "preload/rows.h"
+#undef NEWS_allocate
+          },
+#define CXX_ROW(shape, library, name, ...) NEWS_##shape(name)
+      .through =
+          {
+#define NEWS_allocate(name) as<Form>(through_##name),
+#include "preload/rows.h"
+#undef NEWS_allocate
+          },
+  };
 }
 
 }  // namespace
 
 [[gnu::cold]] void complete() noexcept {
-#define START_allocate(name) real.name = next.name == nullptr ? plain_##name : through_##name;
-#define START_release(name) real.name = next.name == nullptr ? as<decltype(real.name)>(free) : next.name;
-#define CXX_ROW(shape, library, name, ...) START_##shape(name)
-#include "preload/rows.h"
+  const News ours = news();
+  Form *const form = forms_of(real), *const following = forms_of(next);
+  for (size_t at = 0; at < kNews; ++at) form[at] = (following[at] == nullptr ? ours.plain : ours.through)[at];
+  for (size_t at = kNews; at < kForms; ++at) form[at] = following[at] == nullptr ? as<Form>(free) : following[at];
 }
 
 [[gnu::cold]] void classify() noexcept {
@@ -127,16 +169,13 @@ template <typename Form>
   const bool over_runtime = runtime_is_next(), over_allocator = map_of(next._Znwm) == map_of(next.malloc);
   if (over_runtime || over_allocator)
     sampled::set_operators(over_runtime ? sampled::Operators::ours : sampled::Operators::allocators);
-#define OVER_RUNTIME_allocate(name) real.name = plain_##name;
-#define OVER_RUNTIME_release(name) real.name = as<decltype(real.name)>(real.free);
-#define OVER_OTHERS_allocate(name) use_allocators(real.name, next.name, through_##name);
-#define OVER_OTHERS_release(name)
+  const News ours = news();
+  Form* const form = forms_of(real);
   if (over_runtime) {
-#define CXX_ROW(shape, library, name, ...) OVER_RUNTIME_##shape(name)
-#include "preload/rows.h"
+    std::copy(ours.plain, ours.plain + kNews, form);
+    std::fill(form + kNews, form + kForms, as<Form>(real.free));
   } else {
-#define CXX_ROW(shape, library, name, ...) OVER_OTHERS_##shape(name)
-#include "preload/rows.h"
+    for (size_t at = 0; at < kNews; ++at) use_allocators(form[at], forms_of(next)[at], ours.through[at]);
   }
 }
 

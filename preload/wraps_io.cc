@@ -4,8 +4,11 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <concepts>
+#include <cstddef>
 #include <span>
 #include <string_view>
+#include <utility>
 
 #include "config/options.h"
 #include "preload/base/sys.h"
@@ -100,9 +103,9 @@ Obstacle look(Use use, const sockaddr* name, const socklen_t* length) {
 }
 
 // The words of hooks.def.
-Obstacle given(auto... memory) { return look(Use::given, memory...); }
-Obstacle filled(auto... memory) { return look(Use::filled, memory...); }
-Obstacle answered(auto... memory) { return look(Use::answered, memory...); }
+[[gnu::always_inline]] inline Obstacle given(auto... memory) { return look(Use::given, memory...); }
+[[gnu::always_inline]] inline Obstacle filled(auto... memory) { return look(Use::filled, memory...); }
+[[gnu::always_inline]] inline Obstacle answered(auto... memory) { return look(Use::answered, memory...); }
 
 report::Error error_of(tracked_alloc::Finding finding) {
   switch (finding) {
@@ -117,90 +120,158 @@ report::Error error_of(tracked_alloc::Finding finding) {
   }
 }
 
-/// Any call may be the first that this library sees.
-bool is_watching() {
-  if (watching == Watching::unknown) lifecycle::start();
-  return watching == Watching::on;
-}
-
-/// A call of the program's, which is made until nothing that we could move is in its way. Not inlined: each of the
-/// functions below has one.
-class Call {
- public:
-  [[gnu::noinline]] Call(std::string_view function, const void* caller, int file)
-      : function_(function), caller_(caller), file_(file), looks_(is_watching()), error_before_(errno) {}
-
-  /// What the kernel answered, -1 is failure. True: something in the memory may have been in the way.
-  [[gnu::noinline]] bool met_a_fault(ssize_t result) const {
-    if (result == -1) return looks_ && errno == EFAULT;
-    if (repeats_ != 0) errno = error_before_;
-    return false;
-  }
-
-  /// Reports it, and puts it out of the way if that is wanted. True: nothing was lost, the call may be repeated.
-  [[gnu::noinline]] bool overcame(Obstacle obstacle) {
-    const bool again = obstacle.address != 0 && repeats_++ < kMostRepeats && overcome(obstacle);
-    errno = EFAULT;
-    return again;
-  }
-
- private:
-  bool overcome(const Obstacle& obstacle) const {
-    using enum tracked_alloc::Finding;
-    const tracked_alloc::Verdict verdict = tracked_alloc::judge_access(obstacle.address);
-    if (verdict.finding == not_ours || verdict.finding == open) return true;  // another thread was faster
-    report::tell({.error = error_of(verdict.finding),
-                  .access = obstacle.use == Use::given ? report::Access::read : report::Access::write,
-                  .address = obstacle.address,
-                  .block = verdict.finding == wild ? nullptr : &verdict.block,
-                  .function = function_,
-                  .caller = caller_});
-    if (options.on_error.load(std::memory_order_relaxed) != OnError::go_on) return false;
-    if (!tracked_alloc::let_through(obstacle.address)) return false;
-    return obstacle.use == Use::given ||
-           (obstacle.use == Use::filled && sandbox::state() == sandbox::State::open && sys::reads_again(file_));
-  }
-
-  std::string_view function_;
-  const void* caller_;
-  int file_;
-  bool looks_;
-  int error_before_, repeats_ = 0;
-};
-
-/// The name that people know: not that of the compiler's checked form.
-consteval std::string_view name_of(std::string_view symbol) {
-  constexpr std::string_view kBefore = "__", kBehind = "_chk";
-  if (!symbol.starts_with(kBefore)) return symbol;
-  return symbol.substr(kBefore.size(), symbol.size() - kBefore.size() - kBehind.size());
-}
-static_assert(name_of("__pread64_chk") == "pread64" && name_of("read") == "read");
-
-}  // namespace
-
-void wraps::watch_calls(bool wanted) noexcept { watching = wanted ? Watching::on : Watching::off; }
-
-extern "C" {
-#define ROW_watch(name, result, parameters, arguments, memory, alignment)         \
-  [[gnu::cold, gnu::noinline]] static result looked_at_##name parameters {        \
-    Call call(name_of(#name), __builtin_return_address(0), file);                 \
-    for (;;) {                                                                    \
-      const result got = real.name arguments;                                     \
-      if (!call.met_a_fault(got) || !call.overcame(memory)) return got;           \
-    }                                                                             \
-  }                                                                               \
-  [[gnu::visibility("default")]] result watched_##name parameters __asm__(#name); \
-  result watched_##name parameters {                                              \
-    if (watching != Watching::off) [[unlikely]]                                   \
-      return looked_at_##name arguments;                                          \
-    return real.name arguments;                                                   \
-  }
 #define ROW_allocate(...)
 #define ROW_resize(...)
 #define ROW_store(...)
 #define ROW_release(...)
 #define ROW_ask(...)
 #define ROW_other(...)
+
+/// The functions that are watched, in the order in which `real` has them.
+enum class Row : uint8_t {
+#define ROW_watch(name, ...) name,
+#define LIBC_ROW(shape, library, ...) ROW_##shape(__VA_ARGS__)
+#include "preload/rows.h"
+#undef ROW_watch
+};
+static_assert(offsetof(Functions, __recvfrom_chk) - offsetof(Functions, read) ==
+              static_cast<size_t>(Row::__recvfrom_chk) * sizeof(void*));
+
+constexpr char kNames[] =
+#define ROW_watch(name, ...) #name "\0"
+#define LIBC_ROW(shape, library, ...) ROW_##shape(__VA_ARGS__)
+#include "preload/rows.h"
+#undef ROW_watch
+    ;
+
+/// The name that people know: not that of the compiler's checked form.
+std::string_view name_of(Row row) {
+  constexpr std::string_view kBefore = "__", kBehind = "_chk";
+  const char* at = kNames;
+  for (auto left = static_cast<int>(row); left > 0; --left) at += std::string_view(at).size() + 1;
+  const std::string_view name(at);
+  if (!name.starts_with(kBefore)) return name;
+  return {name.data() + kBefore.size(), name.size() - kBefore.size() - kBehind.size()};
+}
+
+/// An argument as registers and the stack hold it. So all watched functions are alike, and need the rest but once: the
+/// words they don't know of they don't look at.
+struct Word {
+  Word() = default;
+  template <typename T>
+  Word(T* pointer) : value(reinterpret_cast<uint64_t>(pointer)) {}
+  template <std::integral T>
+  Word(T number) : value(static_cast<uint64_t>(number)) {}
+  template <typename T>
+  operator T*() const {
+    return reinterpret_cast<T*>(value);
+  }
+  template <std::integral T>
+  operator T() const {
+    return static_cast<T>(value);
+  }
+
+  uint64_t value = 0;
+};
+using Words = Word[7];
+using Function = int64_t (*)(Word, Word, Word, Word, Word, Word, Word);
+
+template <typename... Parameters, size_t... at>
+[[gnu::always_inline]] inline Obstacle apply(Obstacle (*look)(Parameters...), const Words& words,
+                                             std::index_sequence<at...>) {
+  return look(static_cast<Parameters>(words[at])...);
+}
+template <typename... Parameters>
+[[gnu::always_inline]] inline Obstacle apply(Obstacle (*look)(Parameters...), const Words& words) {
+  return apply(look, words, std::index_sequence_for<Parameters...>());
+}
+
+/// What was in the way of a call.
+[[gnu::noinline]] Obstacle find_obstacle(Row row, const Words& words) {
+  switch (row) {
+#define ROW_watch(name, result, parameters, arguments, memory, alignment) \
+  case Row::name:                                                         \
+    return apply(                                                         \
+        +[] parameters { return memory; }, words);
+#define LIBC_ROW(shape, library, ...) ROW_##shape(__VA_ARGS__)
+#include "preload/rows.h"
+#undef ROW_watch
+  }
+  return {};
+}
+
+/// Reports it, and puts it out of the way if that is wanted. True: nothing was lost, the call may be repeated.
+[[gnu::noinline]] bool overcome(const Obstacle& obstacle, Row row, int file, const void* caller) {
+  using enum tracked_alloc::Finding;
+  const tracked_alloc::Verdict verdict = tracked_alloc::judge_access(obstacle.address);
+  if (verdict.finding == not_ours || verdict.finding == open) return true;  // another thread was faster
+  report::tell({.error = error_of(verdict.finding),
+                .access = obstacle.use == Use::given ? report::Access::read : report::Access::write,
+                .address = obstacle.address,
+                .block = verdict.finding == wild ? nullptr : &verdict.block,
+                .function = name_of(row),
+                .caller = caller});
+  if (options.on_error.load(std::memory_order_relaxed) != OnError::go_on) return false;
+  if (!tracked_alloc::let_through(obstacle.address)) return false;
+  return obstacle.use == Use::given ||
+         (obstacle.use == Use::filled && sandbox::state() == sandbox::State::open && sys::reads_again(file));
+}
+
+/// A call of the program's, which is made until nothing that we could move is in its way.
+[[gnu::noinline]] int64_t call(Row row, const Words& words, const void* caller) {
+  // Any call may be the first that this library sees.
+  if (watching == Watching::unknown) lifecycle::start();
+  const int error_before = errno;
+  for (int repeats = 0;; ++repeats) {
+    const auto function = reinterpret_cast<const Function*>(&real.read)[static_cast<size_t>(row)];
+    const int64_t got = function(words[0], words[1], words[2], words[3], words[4], words[5], words[6]);
+    // Some have an int for result. None has moved 4 GiB: the kernel stops at 2.
+    if (static_cast<int>(got) != -1) {
+      if (repeats != 0) errno = error_before;
+      return got;
+    }
+    if (watching != Watching::on || errno != EFAULT) return got;
+    const Obstacle obstacle = find_obstacle(row, words);
+    const bool again = obstacle.address != 0 && repeats < kMostRepeats && overcome(obstacle, row, words[0], caller);
+    errno = EFAULT;
+    if (!again) return got;
+  }
+}
+
+[[gnu::cold, gnu::noinline]] int64_t looked_at(Word a, Word b, Word c, Word d, Word e, Row row) {
+  return call(row, {a, b, c, d, e}, __builtin_return_address(0));
+}
+/// The same for those whose arguments leave no register for the row.
+template <Row row, typename... Arguments>
+[[gnu::cold, gnu::noinline]] int64_t looked_at_all(Arguments... arguments) {
+  return call(row, {arguments...}, __builtin_return_address(0));
+}
+
+/// To be a jump, for the caller's address is on top of the stack.
+template <Row row, typename Result, typename... Arguments>
+[[gnu::always_inline]] inline Result look_at(Arguments... arguments) {
+  if constexpr (sizeof...(arguments) > 5) {
+    return looked_at_all<row>(arguments...);
+  } else {
+    const Word words[5] = {arguments...};
+    return as<Result (*)(Word, Word, Word, Word, Word, Row)>(looked_at)(words[0], words[1], words[2], words[3],
+                                                                        words[4], row);
+  }
+}
+
+}  // namespace
+
+void wraps::watch_calls(bool wanted) noexcept { watching = wanted ? Watching::on : Watching::off; }
+
+extern "C" {
+#define ARGUMENTS(...) __VA_ARGS__
+#define ROW_watch(name, result, parameters, arguments, memory, alignment)         \
+  [[gnu::visibility("default")]] result watched_##name parameters __asm__(#name); \
+  result watched_##name parameters {                                              \
+    if (watching != Watching::off) [[unlikely]]                                   \
+      return look_at<Row::name, result>(ARGUMENTS arguments);                     \
+    return real.name arguments;                                                   \
+  }
 #define LIBC_ROW(shape, library, ...) ROW_##shape(__VA_ARGS__)
 #include "preload/rows.h"
 }  // extern "C"
