@@ -143,7 +143,7 @@ bool begin() noexcept {
 // It writes the frames above the one wanted too, so there has to be room for them.
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wframe-larger-than="
-size_t walk(std::span<uintptr_t> out, const void* caller) noexcept {
+size_t ask_libunwind(std::span<uintptr_t> out, const void* caller) noexcept {
   if (code_has_gone.load(std::memory_order_relaxed) || process::generation() != forks ||
       sandbox::state() != sandbox::State::open)
     return 0;
@@ -170,6 +170,6 @@ void give_up() noexcept { code_has_gone.store(true, std::memory_order_relaxed); 
 
 }  // namespace
 
-constinit const Unwinder kLibunwind{"libunwind", begin, walk, nullptr, give_up};
+constinit const Unwinder kLibunwind{"libunwind", begin, ask_libunwind, nullptr, give_up};
 
 }  // namespace poireau::stack

@@ -270,6 +270,7 @@ bool make_place(Place& out, std::string_view& why, std::span<char> room) noexcep
 }
 
 void unmake_place(Place& place) noexcept {
+  if (place.path[0] == '\0') return;
   if (const int directory = open_place(place); directory >= 0) {
     static_cast<void>(sys::remove_file(directory, "metadata"));
     sys::close(directory);
