@@ -389,6 +389,7 @@ void finish() noexcept {
   {
     const trace::Turn turn;
     if (!turn || !is_open()) return;
+    trace::be_hopeful();
     for (int times = 0; times < 3 && (rounds.on || owed.load(std::memory_order_relaxed) != 0); ++times)
       go_rounds(UINT32_MAX, false);
     tell_counters();

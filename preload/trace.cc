@@ -105,7 +105,7 @@ void open_now() noexcept {
   if (!done && wants_to_know && !said_why_none.exchange(true)) say("no trace: ", why);
   if (!done) {
     unmake_place(place);
-    retry_gap = std::clamp(2 * retry_gap, clock::ticks_per_second() / 8, 64 * clock::ticks_per_second());
+    retry_gap = std::clamp(2 * retry_gap, clock::ticks_per_second() / 8, clock::ticks_per_second());
     retry_at = clock::ticks() + retry_gap;
   }
   phase.store(done ? Phase::open : Phase::untouched, std::memory_order_release);
@@ -206,6 +206,11 @@ uint32_t write(const event::Any& event) noexcept {
     if (samples.trouble() == Trouble::gone) complain(Trouble::gone);
   }
   return files_before + samples.file();
+}
+
+void be_hopeful() noexcept {
+  samples.be_hopeful();
+  facts.be_hopeful();
 }
 
 uint32_t leaving() noexcept {

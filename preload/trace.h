@@ -32,6 +32,8 @@ enum class Opened : uint8_t { none, fresh, ready };
 /// The number of the file of samples that is written now, if the event was; 0: dropped, and counted. Files' numbers
 /// go on from a process to its fork children.
 uint32_t write(const event::Any& event) noexcept;
+/// The last chance: whether there is room on disk is asked at once.
+void be_hopeful() noexcept;
 /// Files of samples up to this one are to go: what is alive in them is to be written again first. 0: none has to.
 [[nodiscard]] uint32_t leaving() noexcept;
 /// They may.

@@ -57,6 +57,8 @@ class Stream {
   /// its blocks back, and take others, would be to stall for milliseconds.
   bool remove_oldest() noexcept;
 
+  /// Whatever there was no room for may be tried at once.
+  void be_hopeful() noexcept { tried_ = 0; }
   /// To the file with what waits in memory.
   void flush() noexcept;
   /// Gives back what was grown ahead, or removed.
