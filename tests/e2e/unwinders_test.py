@@ -51,6 +51,16 @@ def test_all_unwinders_see_the_same_stacks(program, traced, traces_parent, exerc
         assert found[name] == expected, name
 
 
+def test_a_first_stack_beyond_the_rows_does_not_speak_against_them(program, run_preloaded, traces_parent):
+    """cksum's, now and then: its buffer makes a frame that no row can express."""
+    environment = {"POIREAU_SAMPLE_PERIOD": "256K", "POIREAU_TRACE": str(traces_parent)}
+    done = run_preloaded([program("wide_frame.c")], environment)
+    assert (done.returncode, done.stderr) == (0, ""), done
+    trace = traces.read_one(traces_parent)
+    assert trace.process["unwinder"] == "rows"
+    assert [len(event["frames"]) >= 3 for event in trace.of("alloc") if event["size"] == 64 << 20] == [True]
+
+
 @pytest.mark.parametrize("warm", [[], ["warm"]])
 def test_a_lock_held_around_the_loaders_does_not_hang_a_sample(program, traced, unwinder, warm):
     done = traced([program("abba.c"), *warm], {"POIREAU_UNWINDER": unwinder})
