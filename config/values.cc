@@ -135,9 +135,39 @@ std::string_view Guard::show(uint64_t value, Text& scratch) noexcept {
   return value == kGuardOff ? "off" : (scratch << value).view();
 }
 
+SetResult Share::set(std::string_view text) noexcept {
+  uint64_t value = 0;
+  if (text != "off") {
+    if (text.ends_with('%')) text.remove_suffix(1);
+    std::string_view fraction = trimmed(text);
+    const std::string_view whole = take_until(fraction, '.');
+    uint64_t digits = 0;
+    for (size_t place = 0; place < 4; ++place) {
+      const char digit = place < fraction.size() ? fraction[place] : '0';
+      if (digit < '0' || digit > '9') return SetResult::malformed;
+      digits = 10 * digits + static_cast<uint64_t>(digit - '0');
+    }
+    const SetResult number = whole_number(whole, kMost / 10'000, value);
+    if (number != SetResult::ok) return number;
+    value = 10'000 * value + digits;
+    if (value == 0 || value > kMost || fraction.size() > 4) return SetResult::out_of_range;
+  }
+  store(value, std::memory_order_relaxed);
+  return SetResult::ok;
+}
+
+std::string_view Share::show(uint64_t value, Text& scratch) noexcept {
+  if (value == 0) return "off";
+  scratch << value / 10'000;
+  uint64_t rest = value % 10'000;
+  if (rest != 0) scratch << ".";
+  for (; rest != 0; rest = rest * 10 % 10'000) scratch << rest / 1'000;
+  return (scratch << "%").view();
+}
+
 SetResult Flag::set(std::string_view text) noexcept {
-  const bool on = text == "on" || text == "true";
-  if (!on && text != "off" && text != "false") return SetResult::malformed;
+  const bool on = text == "on" || text == "true" || text == "1";
+  if (!on && text != "off" && text != "false" && text != "0") return SetResult::malformed;
   store(on, std::memory_order_relaxed);
   return SetResult::ok;
 }

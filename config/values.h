@@ -20,6 +20,7 @@ enum class GuardMechanism : uint8_t { automatic, markers, userfaultfd, mprotect,
 enum class OnError : uint8_t { go_on, report, abort };
 enum class Core : uint8_t { include, exclude };
 enum class Unwinder : uint8_t { automatic, rows, libgcc, libunwind, fp, none };
+enum class Control : uint8_t { off, read, full };
 enum class SinkKind : uint8_t { ctf, lttng, both, none };
 
 /// What the option `guard` holds besides these is a rate a second, up to kGuardMostRate.
@@ -74,6 +75,18 @@ class Guard : public std::atomic<uint64_t> {
   static std::string_view show(uint64_t value, Text& scratch) noexcept;
 };
 
+/// A share, in parts per million; 0 is off.
+class Share : public std::atomic<uint64_t> {
+ public:
+  static constexpr std::string_view kType = "share", kRange = "off, 0.0001%..100%",
+                                    kWanted = "off or a percentage (like 0.5%)";
+  static constexpr uint64_t kMost = 1'000'000;
+  constexpr explicit Share(uint64_t initial) noexcept : atomic(initial) {}
+  SetResult set(std::string_view text) noexcept;
+  std::string_view show(Text& scratch) const noexcept { return show(load(std::memory_order_relaxed), scratch); }
+  static std::string_view show(uint64_t value, Text& scratch) noexcept;
+};
+
 class Flag : public std::atomic<bool> {
  public:
   static constexpr std::string_view kType = "flag", kRange = "on, off", kWanted = "one of on, off";
@@ -104,6 +117,8 @@ template <>
 inline constexpr std::string_view kChoices<Core> = "one of include, exclude";
 template <>
 inline constexpr std::string_view kChoices<Unwinder> = "one of auto, rows, libgcc, libunwind, fp, none";
+template <>
+inline constexpr std::string_view kChoices<Control> = "one of off, read, full";
 template <>
 inline constexpr std::string_view kChoices<SinkKind> = "one of ctf, lttng, both, none";
 

@@ -363,6 +363,8 @@ void erred(const Error& error) noexcept {
   write(event);
 }
 
+void option_changed(std::string_view, std::string_view) noexcept {}
+
 void set_allocator(std::string_view file) noexcept { allocator = file; }
 
 void forget_modules() noexcept {

@@ -24,6 +24,8 @@ struct Error {
   std::span<const uintptr_t> frames;
 };
 void erred(const Error& error) noexcept;
+/// From here on an option is in force with another value. Told even by who is not sampled now.
+void option_changed(std::string_view name, std::string_view value) noexcept;
 
 /// What lies beneath us, for the trace's first event. Text that stays.
 void set_allocator(std::string_view file) noexcept;

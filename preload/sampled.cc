@@ -8,6 +8,8 @@
 #include "preload/bootstrap.h"
 #include "preload/callers.h"
 #include "preload/clock.h"
+#include "preload/control.h"
+#include "preload/governor.h"
 #include "preload/journal.h"
 #include "preload/process.h"
 #include "preload/sink.h"
@@ -23,6 +25,7 @@ namespace sampled {
 namespace {
 
 constinit std::atomic<bool> ready{false}, asleep{false};
+constinit std::atomic<uint64_t> next_turn{0};  // in ticks
 
 /// The caller of the request that this thread is asking the real allocator for; nullptr: none, or it was withdrawn.
 [[gnu::tls_model("initial-exec")]] constinit thread_local const void* asking = nullptr;
@@ -33,7 +36,7 @@ void add(std::atomic<uint64_t>& counter, uint64_t amount) noexcept {
 }
 
 Rates rates() noexcept {
-  const uint64_t base = dormant() ? 0 : options.sample_period.load(std::memory_order_relaxed);
+  const uint64_t base = dormant() ? 0 : governor::period();
   const bool by_caller = options.callers.any();
   return {base, by_caller ? callers::finest(base) : base,
           options.sample_by.load(std::memory_order_relaxed) == SampleBy::calls, by_caller};
@@ -54,12 +57,33 @@ void notice_fork() noexcept {
   if (process::is_new_child() && process::forked()) forked();
 }
 
+/// What is done now and then, by whoever comes along: at most once a millisecond, and in 1/256 of a CPU's time, but for
+/// who was interrupted meanwhile.
+[[gnu::cold, gnu::noinline]] void take_turn(uint64_t due, uint64_t now) noexcept {
+  const uint64_t millisecond = clock::ticks_per_second() / 1000;
+  if (!next_turn.compare_exchange_strong(due, now + millisecond, std::memory_order_relaxed)) return;
+  if (governor::look(now)) {
+    Text period;
+    journal::option_changed("sample_period", period.bytes(governor::period()).view());
+  }
+  control::serve();
+  const uint64_t rest = std::min(256 * (clock::ticks() - now), 50 * millisecond);
+  if (rest > millisecond) next_turn.store(now + rest, std::memory_order_relaxed);
+}
+
+void now_and_then() noexcept {
+  const uint64_t due = next_turn.load(std::memory_order_relaxed), now = clock::ticks();
+  if (now >= due) [[unlikely]]
+    take_turn(due, now);
+}
+
 Verdict judge(const Request& request) noexcept {
   if (const Way way = get_ready(); way != Way::real) [[unlikely]] {
     if (way == Way::pass) add(stats.early, 1);
     return {way};
   }
   notice_fork();
+  now_and_then();
   if (!sampler.seeded()) sampler.seed(process::next_seed());
   if (sampler.overrun()) add(stats.dropped, 1);
   uint64_t period = sampler.confirm(request.size, request.caller, rates());
@@ -120,6 +144,8 @@ void forked() noexcept {
   tracked_alloc::forked(process::next_seed());
   journal::forked();
   sink::forked();
+  governor::forked();
+  control::forked();
   sampler.seed(process::next_seed());
 }
 

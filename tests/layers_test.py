@@ -36,24 +36,27 @@ CXX: Layers = {
         "base config tables facts",
     ),
     "journal": (
-        "preload/journal.* preload/introduction.* preload/audience.h",
+        "preload/journal.* preload/rounds.* preload/introduction.* preload/audience.h",
         "base config tables facts sampler stack events tracked_alloc",
     ),
     "report": ("preload/report.* preload/report_text.*", "base config tables facts stack events journal tracked_alloc"),
     "faults": ("preload/faults.*", "base config tables facts real stack report tracked_alloc"),
+    "governor": ("preload/governor.*", "base config tables facts"),
     "sampled": (
-        "preload/sampled*",
-        "base config tables facts callers sampler bootstrap real stack events journal report faults tracked_alloc",
+        "preload/sampled* preload/control.h",
+        "base config tables facts callers sampler bootstrap real stack events journal report faults governor "
+        "tracked_alloc",
     ),
     "hooks": (
         "preload/hooks.h preload/hooks.cc preload/operators.* preload/wraps* preload/loads.* "
         "preload/extension.* preload/extensions.* preload/shapes.h preload/reentry.h preload/real_direct.*",
         "base config tables facts sampler real stack report faults sampled tracked_alloc",
     ),
+    "wire": ("preload/control_request.* preload/control_answer.*", "base"),
     "above": (
-        "preload/lifecycle.* preload/control.*",
-        "base config tables facts callers sampler bootstrap real stack events journal report faults sampled "
-        "hooks tracked_alloc",
+        "preload/lifecycle.* preload/control.cc preload/control_socket.* preload/control_verbs.*",
+        "base config tables facts callers sampler bootstrap real stack events journal report faults governor sampled "
+        "hooks wire tracked_alloc",
     ),
 }
 
