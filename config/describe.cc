@@ -1,12 +1,14 @@
 // poireau-options: what there is to set, for poireau.toml, the README and the Python front end.
-#include <iostream>
 #include <string>
 #include <utility>
 
 #include "config/described.h"
+#include "config/documents.h"
 
 namespace poireau::config {
 namespace {
+
+using documents::json_string;
 
 std::string environment_name(std::string_view name) {
   std::string result = "POIREAU_";
@@ -16,7 +18,7 @@ std::string environment_name(std::string_view name) {
 
 std::string default_text(const OptionInfo& option) {
   Text scratch;
-  return std::string(described(option).show_default(scratch));
+  return std::string(option.show_default(scratch));
 }
 
 std::string_view changes(const OptionInfo& option) {
@@ -28,15 +30,6 @@ std::string toml_value(const OptionInfo& option) {
   if (described(option).type == Names::kType && text.empty()) return "[]";
   if (described(option).type == Count::kType) return text;
   return '"' + text + '"';
-}
-
-std::string json_string(std::string_view text) {
-  std::string result = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') result += '\\';
-    result += c;
-  }
-  return result + '"';
 }
 
 std::string markdown_cell(std::string_view text) {
@@ -95,20 +88,10 @@ void print_json(std::ostream& out) {
   out << "\n]\n";
 }
 
-constexpr struct {
-  std::string_view flag;
-  void (*print)(std::ostream&);
-} kFormats[] = {{"--toml", print_toml}, {"--markdown", print_markdown}, {"--json", print_json}};
+constexpr documents::Format kFormats[] = {
+    {"--toml", print_toml}, {"--markdown", print_markdown}, {"--json", print_json}};
 
 }  // namespace
 }  // namespace poireau::config
 
-int main(int argc, char** argv) {
-  for (const auto& format : poireau::config::kFormats) {
-    if (argc != 2 || argv[1] != format.flag) continue;
-    format.print(std::cout);
-    return std::cout.flush() ? 0 : 1;
-  }
-  std::cerr << "usage: poireau-options --toml | --markdown | --json\n";
-  return 2;
-}
+int main(int argc, char** argv) { return poireau::documents::print_one(poireau::config::kFormats, argc, argv); }

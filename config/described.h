@@ -8,13 +8,11 @@ namespace poireau::config {
 
 struct Description {
   std::string_view type, help;
-  std::string_view (*show_default)(Text& scratch) noexcept;
 };
 
 /// In the order of `all_options`.
 inline constexpr Description kDescriptions[] = {
-#define OPTION(name, type, initial, changes, help) \
-  {type::kType, help, [](Text& scratch) noexcept { return type::show(initial, scratch); }},
+#define OPTION(name, type, initial, changes, help) {type::kType, help},
 #define ALIAS(alias, name)
 #include "config/options.def"
 #undef ALIAS

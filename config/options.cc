@@ -98,6 +98,19 @@ std::string_view OptionInfo::show(Text& scratch) const noexcept {
   __builtin_unreachable();
 }
 
+std::string_view OptionInfo::show_default(Text& scratch) const noexcept {
+  switch (row) {
+#define OPTION(name, type, initial, changes, help) \
+  case row_##name:                                 \
+    return type::show(initial, scratch);
+#define ALIAS(alias, name)
+#include "config/options.def"
+#undef ALIAS
+#undef OPTION
+  }
+  __builtin_unreachable();
+}
+
 std::span<const OptionInfo> all_options() noexcept { return kOptions; }
 std::span<const Alias> all_aliases() noexcept { return kAliases; }
 

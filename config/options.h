@@ -33,6 +33,8 @@ struct OptionInfo {
   SetResult set(std::string_view text) const noexcept;
   /// The value's text; in `scratch`, which must be fresh, or a view of the option.
   std::string_view show(Text& scratch) const noexcept;
+  /// The same for the value that it has when nobody sets it.
+  [[nodiscard]] std::string_view show_default(Text& scratch) const noexcept;
 };
 
 struct Alias {

@@ -10,11 +10,13 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 
-from poireau import __version__, doctor, launch, layout, options
-from poireau.errors import USAGE, Failure
+from poireau import __version__, ctl, doctor, launch, layout, options, ps, snapshot
+from poireau.errors import REFUSED, USAGE, Failure
 
 INTERRUPTED = 130
+MOST_SECONDS = 1e6
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -84,7 +86,57 @@ def _parser() -> argparse.ArgumentParser:
     form.add_argument("--toml", action="store_true", help="as TOML (the default)")
     form.add_argument("--json", action="store_true", help="as JSON")
     config.set_defaults(act=_config)
+
+    listing = verbs.add_parser(
+        "ps",
+        help="list the running programs that have the library preloaded",
+        description="Lists what is preloaded and may be spoken to: the processes of this user, or of all for root, "
+        "those of other network namespaces among them. LIVE is an estimate, with a 95 %% interval. A program answers "
+        "at its next sample; one that did not in time is called idle. Where there is none, nothing is printed but a "
+        "line on standard error, and the exit status is 0 all the same.",
+    )
+    listing.add_argument("--json", action="store_true", help="all there is to know, for a program to read")
+    listing.add_argument("--wait", metavar="SECONDS", type=_seconds, default=ps.SECONDS, help="for answers (0.3)")
+    listing.set_defaults(act=_ps)
+
+    control = verbs.add_parser(
+        "ctl",
+        help="ask or change a running program",
+        usage="poireau ctl [--json] [--wait SECONDS] [--to DIR] PID VERB [NAME [VALUE]]...",
+        description="VERB is one of: "
+        + ", ".join(f"{verb} {form}".strip() for verb, form in ctl.ARGUMENTS.items())
+        + ". A program carries it out at its next sample: what it has not answered by then stays queued. Exit status: "
+        "0 done or queued, 1 refused, 2 not preloaded (or wrong use), 3 no answer in time.",
+    )
+    control.add_argument("pid", metavar="PID", type=_pid)
+    control.add_argument("verb_of_it", metavar="VERB", choices=tuple(ctl.ARGUMENTS), help="what to do: see above")
+    control.add_argument("words", metavar="NAME", nargs="*", help="an option, or with set: NAME VALUE [NAME VALUE]...")
+    control.add_argument("--json", action="store_true", help="the answers as they came, a line each")
+    control.add_argument("--wait", metavar="SECONDS", type=_seconds, help="for the answer, however idle it is")
+    control.add_argument("--to", metavar="DIR", type=Path, help="with snapshot: make DIR, a trace of what is alive")
+    control.set_defaults(act=_ctl)
+
+    attach = verbs.add_parser("attach", help="have a running program that has the library preloaded sample")
+    attach.add_argument("pid", metavar="PID", type=_pid)
+    attach.add_argument("--wait", metavar="SECONDS", type=_seconds, help="for the answer, however idle it is")
+    attach.set_defaults(act=_attach)
     return parser
+
+
+def _pid(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or not 0 < int(text) < 1 << 31:
+        raise argparse.ArgumentTypeError(f"{text} is no pid")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1
+    if not 0 <= seconds <= MOST_SECONDS:
+        raise argparse.ArgumentTypeError(f"{text} is no number of seconds")
+    return seconds
 
 
 def _setting(text: str) -> tuple[str, str]:
@@ -135,3 +187,45 @@ def _config(parsed: argparse.Namespace) -> int:
     else:
         print(toml, end="")
     return 0
+
+
+def _ps(parsed: argparse.Namespace) -> int:
+    found = ps.survey(parsed.wait)
+    for complaint in found.complaints:
+        print(f"poireau: {complaint}", file=sys.stderr)
+    if parsed.json:
+        print(json.dumps(ps.as_json(found.rows), indent=2))
+    else:
+        print(ps.as_text(found.rows), end="")
+    if not found.rows:
+        print("poireau: nothing is preloaded that you may speak to", file=sys.stderr)
+    return 0
+
+
+def _ctl(parsed: argparse.Namespace) -> int:
+    requests = ctl.requests_of(parsed.verb_of_it, parsed.words)
+    if parsed.to is not None:
+        if parsed.verb_of_it != "snapshot":
+            raise Failure("--to goes with snapshot", USAGE)
+        snapshot.check_target(parsed.to)
+    outcome = ctl.ask(parsed.pid, requests, parsed.wait, must_answer=parsed.to is not None)
+    for request, answer in zip(requests, outcome.answers):
+        print(f"{json.dumps(answer)}\n" if parsed.json else ctl.text_of(request, answer, outcome.process), end="")
+    if not outcome.refusals and parsed.to is not None:
+        print(ctl.keep_snapshot(outcome, parsed.to), file=sys.stderr if parsed.json else sys.stdout)
+    return _report(outcome)
+
+
+def _attach(parsed: argparse.Namespace) -> int:
+    outcome, done = ctl.arm(parsed.pid, parsed.wait)
+    if done:
+        print(done)
+    return _report(outcome)
+
+
+def _report(outcome: ctl.Outcome) -> int:
+    for refusal in outcome.refusals:
+        print(f"poireau: {refusal}", file=sys.stderr)
+    if outcome.waiting is not None:
+        print(ctl.queued(outcome), file=sys.stderr)
+    return REFUSED if outcome.refusals else 0

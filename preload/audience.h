@@ -1,40 +1,22 @@
 #pragma once
-#include <atomic>
-#include <cstddef>
 #include <cstdint>
+#include <span>
 
-/// What somebody has been told already: a bounded set that forgets when it is full, so that things are at worst told
-/// twice. All-zero: nothing. Any thread, any time.
+#include "preload/event.h"
+
+/// Who is told: `readers` of the trace, and `listeners` of the other sinks. What an event needs to be understood (the
+/// modules of its stack, the name of its thread) they are told once before it. What they have been told is kept in
+/// bounded sets that forget when they are full, so that things are at worst told twice. Any thread, any time; readers
+/// are told by who has the trace's turn.
 namespace poireau::journal {
 
-template <size_t kSize>
-class Told {
- public:
-  /// True the first time.
-  [[nodiscard]] bool add(uint64_t key) noexcept {
-    constexpr size_t kLongestSearch = 8;
-    key |= uint64_t{1} << 63;
-    for (size_t step = 0; step < kLongestSearch; ++step) {
-      auto& place = keys_[(key + step) % kSize];
-      uint64_t there = place.load(std::memory_order_relaxed);
-      if (there == key) return false;
-      if (there == 0 && place.compare_exchange_strong(there, key, std::memory_order_relaxed)) return true;
-    }
-    keys_[key % kSize].store(key, std::memory_order_relaxed);
-    return true;
-  }
-  void forget() noexcept {
-    for (auto& key : keys_)
-      if (key.load(std::memory_order_relaxed) != 0) key.store(0, std::memory_order_relaxed);
-  }
+enum class Audience : uint8_t { readers, listeners };
 
- private:
-  std::atomic<uint64_t> keys_[kSize];
-};
-
-struct Audience {
-  Told<1024> stacks;
-  Told<512> modules, threads;
-};
+/// Whatever an event with this stack (and its number, 0: none), of this thread, needs to be understood.
+void prepare(Audience audience, uint32_t stack, std::span<const uintptr_t> frames, uint32_t thread) noexcept;
+/// Says whose process this is, to who has been told nothing yet.
+void introduce_to(Audience audience) noexcept;
+/// In a fork child.
+void forget_audiences() noexcept;
 
 }  // namespace poireau::journal

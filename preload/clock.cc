@@ -101,6 +101,8 @@ uint64_t nanoseconds(uint64_t ticks) noexcept {
                               : known.nanoseconds - in_nanoseconds(known.ticks - ticks);
 }
 
+uint64_t age() noexcept { return nanoseconds(ticks()) - start.nanoseconds; }
+
 int64_t realtime_offset() noexcept {
   return may_ask() ? static_cast<int64_t>(read(CLOCK_REALTIME) - read(CLOCK_MONOTONIC)) : 0;
 }

@@ -15,6 +15,8 @@ void begin() noexcept;
 [[nodiscard]] uint64_t ticks_per_second() noexcept;
 /// CLOCK_MONOTONIC's nanoseconds at that moment. A moment's answer may change a little from call to call.
 [[nodiscard]] uint64_t nanoseconds(uint64_t ticks) noexcept;
+/// Nanoseconds since `begin`.
+[[nodiscard]] uint64_t age() noexcept;
 /// CLOCK_REALTIME less CLOCK_MONOTONIC, in nanoseconds.
 [[nodiscard]] int64_t realtime_offset() noexcept;
 

@@ -11,6 +11,7 @@ class Answer {
  public:
   /// `send` takes a piece; false: nobody is there any more, and the rest is not made.
   using Send = bool (*)(void* to, std::string_view piece) noexcept;
+  /// The room is of any size but 0.
   Answer(std::span<char> room, Send send, void* to) noexcept : room_(room), send_(send), to_(to) {}
 
   // Fields of the object that is open, or (an empty name) elements of the list that is. Texts are what they are, bytes
@@ -18,16 +19,19 @@ class Answer {
   Answer& text(std::string_view name, std::string_view value) noexcept;
   Answer& number(std::string_view name, uint64_t value) noexcept;
   Answer& truth(std::string_view name, bool value) noexcept;
-  Answer& begin(std::string_view name, char bracket) noexcept;  // '{' or '['
+  Answer& begin(std::string_view name, char bracket) noexcept;  // '{' or '[', up to 32 within each other
   Answer& end() noexcept;
 
-  /// The whole line: opens it, and ends it. `finish` returns whether all of it was sent.
+  /// The whole line: opens it, and ends it with all that is open. `finish` returns whether all of it was sent.
   Answer& start() noexcept { return begin({}, '{'); }
   [[nodiscard]] bool finish() noexcept;
   /// Instead: {"ok":false,"error":"..."}.
   void fail(std::string_view error) noexcept { start().truth("ok", false).text("error", error); }
 
  private:
+  static constexpr unsigned kMostDepth = 32;
+
+  void flush() noexcept;
   void put(char c) noexcept;
   void put(std::string_view text) noexcept;
   void put_text(std::string_view text) noexcept;

@@ -1,5 +1,136 @@
 #include "preload/control_socket.h"
 
+#include <algorithm>
+#include <array>
+#include <cerrno>
+
+#include "preload/base/sys.h"
+#include "preload/base/text.h"
+#include "preload/process.h"
+#include "preload/trace_names.h"
+
 namespace poireau::control {
-std::string_view name() noexcept { return {}; }
+namespace {
+
+constexpr int kWaiting = 8;
+constexpr uint32_t kNobody = 65534;  // also everybody whom our user namespace doesn't know
+
+constinit Socket the_listener{};
+constinit std::array<char, sys::kMostSocketName> name_room{};
+constinit size_t name_size = 0;
+constinit uint32_t its_user = 0;
+
+void put(std::string_view text) noexcept {
+  std::copy(text.begin(), text.end(), name_room.data() + name_size);
+  name_size += text.size();
+}
+void put(uint64_t number) noexcept {
+  put("/");
+  name_size = static_cast<size_t>(write_number(name_room.data() + name_size, number) - name_room.data());
+}
+
+void make_name(int process, uint32_t user) noexcept {
+  trace::Maker self;
+  if (!trace::know_ourselves(self)) self.start = 0;
+  name_size = 0;
+  put("poireau");
+  put(user);
+  put(static_cast<uint64_t>(process));
+  put(self.start);
+}
+
+/// What the run id begins with: for who finds his name taken.
+void make_name_longer() noexcept {
+  put("/");
+  for (int shift = 60; shift > 28; shift -= 4)
+    put(std::string_view("0123456789abcdef").substr(process::run_id().high >> shift & 15, 1));
+}
+
+std::string_view words_of(int error) noexcept {
+  switch (error) {
+    case EADDRINUSE:
+      return "somebody else has its name";
+    case EMFILE:
+    case ENFILE:
+    case ENOMEM:
+    case EPERM:
+    case EACCES:
+      return sys::error_text(error);
+    default:
+      return "the kernel gives none";
+  }
+}
+
+}  // namespace
+
+bool Socket::is_there() const noexcept {
+  uint64_t cookie;
+  const int mine = number();
+  return mine != 0 && sys::socket_cookie(mine, cookie) && cookie == cookie_;
+}
+
+bool Socket::take(int low) noexcept {
+  int high = -1;
+  for (const int lowest : {1000, 500, 250, 100})
+    if (high < 0) high = sys::duplicate(low, lowest);
+  sys::close(low);
+  if (high < 0) return false;
+  if (!sys::socket_cookie(high, cookie_)) {
+    sys::close(high);
+    return false;
+  }
+  number_.store(high, std::memory_order_relaxed);
+  return true;
+}
+
+void Socket::close() noexcept {
+  if (is_there()) sys::close(number());
+  number_.store(0, std::memory_order_relaxed);
+}
+
+int64_t Socket::receive(std::span<char> out) const noexcept {
+  return is_there() ? sys::receive(number(), out) : -EBADF;
+}
+int64_t Socket::send(std::string_view bytes) const noexcept { return is_there() ? sys::send(number(), bytes) : -EBADF; }
+
+std::string_view name() noexcept {
+  return listener() == 0 ? std::string_view() : std::string_view(name_room.data(), name_size);
+}
+
+int listener() noexcept { return the_listener.number(); }
+
+Listening is_listening(uint32_t user) noexcept {
+  if (listener() == 0 || user != its_user) return Listening::no;
+  return the_listener.is_there() ? Listening::yes : Listening::lost;
+}
+
+std::string_view listen(int process, uint32_t user) noexcept {
+  const auto bind = [] { return sys::listen_as({name_room.data(), name_size}, kWaiting); };
+  make_name(process, user);
+  its_user = user;
+  int low = bind();
+  if (low == -EADDRINUSE) {
+    make_name_longer();
+    low = bind();
+  }
+  if (low < 0) return words_of(-low);
+  return the_listener.take(low) ? std::string_view() : words_of(EMFILE);
+}
+
+void stop_listening() noexcept { the_listener.close(); }
+
+Visitor let_in(Socket& to) noexcept {
+  using enum Visitor;
+  const int low = the_listener.is_there() ? sys::accept(listener()) : -EAGAIN;
+  if (low < 0) return low == -EAGAIN ? none : late;
+  std::array<char, sys::kMostSocketName> room;
+  uint32_t user;
+  if (sys::socket_name(low, room) != name() || !sys::peer_user(low, user) || user == kNobody ||
+      (user != its_user && user != 0)) {
+    sys::close(low);
+    return stranger;
+  }
+  return to.take(low) ? welcome : late;
+}
+
 }  // namespace poireau::control

@@ -1,16 +1,18 @@
 // poireau-events: what events there are, for the README, the Python front end and the tests.
 #include <array>
-#include <iostream>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "config/documents.h"
 #include "preload/ctf.h"
 #include "preload/event.h"
 #include "preload/sink_usdt.h"
 
 namespace poireau::event {
 namespace {
+
+using documents::json_string;
 
 struct Field {
   std::string_view name, kind, help;
@@ -46,15 +48,6 @@ std::vector<Described> all_events() {
 #undef EVENT
 #undef FIELD
   return all;
-}
-
-std::string json_string(std::string_view text) {
-  std::string result = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') result += '\\';
-    result += c;
-  }
-  return result + '"';
 }
 
 /// The first event that has the same fields.
@@ -107,20 +100,10 @@ void print_metadata(std::ostream& out) {
   out.write(room.data(), static_cast<std::streamsize>(size));
 }
 
-constexpr struct {
-  std::string_view flag;
-  void (*print)(std::ostream&);
-} kFormats[] = {{"--markdown", print_markdown}, {"--json", print_json}, {"--metadata", print_metadata}};
+constexpr documents::Format kFormats[] = {
+    {"--markdown", print_markdown}, {"--json", print_json}, {"--metadata", print_metadata}};
 
 }  // namespace
 }  // namespace poireau::event
 
-int main(int argc, char** argv) {
-  for (const auto& format : poireau::event::kFormats) {
-    if (argc != 2 || argv[1] != format.flag) continue;
-    format.print(std::cout);
-    return std::cout.flush() ? 0 : 1;
-  }
-  std::cerr << "usage: poireau-events --markdown | --json | --metadata\n";
-  return 2;
-}
+int main(int argc, char** argv) { return poireau::documents::print_one(poireau::event::kFormats, argc, argv); }

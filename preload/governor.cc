@@ -1,18 +1,173 @@
 #include "preload/governor.h"
 
+#include <algorithm>
+#include <atomic>
+
 #include "config/options.h"
+#include "preload/base/sys.h"
+#include "preload/clock.h"
+#include "preload/sandbox.h"
+#include "preload/stats.h"
+#include "preload/voice.h"
 
 namespace poireau::governor {
-uint64_t stretch() noexcept { return kOne; }
-uint64_t period() noexcept {
-  if (!options.armed.load(std::memory_order_relaxed)) return 0;
-  return options.sample_period.load(std::memory_order_relaxed);
+namespace {
+
+__extension__ using Wide = unsigned __int128;
+
+constexpr uint64_t kSecond = 1'000'000'000, kMillion = 1'000'000;
+constexpr uint64_t kLongestPeriod = uint64_t{1} << 40;
+constexpr uint64_t kLongestWait = uint64_t{1} << 44;  // ticks: more than an hour
+// Less of the processor than that says nothing: an idle program's one sample would be most of it.
+constexpr uint64_t kLeastUse = kSecond / 50;
+// So much over the budget for so long is worth a word.
+constexpr uint64_t kALot = 2, kPatience = 3 * kSecond;
+
+constinit std::atomic<uint64_t> guards_now{kOne}, stretch_now{kOne}, stretch_told{kOne};
+constinit std::atomic<uint64_t> governed_period{0};  // what `stretch_now` is for: anything else was set since
+constinit std::atomic<uint64_t> cost_now{0};
+constinit std::atomic<uint64_t> next_look{0};  // in ticks
+constinit std::atomic<uint64_t> seen_at{0};    // the last time that counted; in ticks, as all it ended with:
+constinit std::atomic<uint64_t> seen_cycles{0}, seen_use{0};  // what sampling took, and all, in nanoseconds
+constinit std::atomic<uint64_t> over_budget{0};               // nanoseconds of use
+constinit std::atomic<bool> warned{false};
+
+template <typename Value>
+[[gnu::always_inline]] inline auto value(const std::atomic<Value>& atomic) noexcept {
+  return atomic.load(std::memory_order_relaxed);
 }
-uint64_t guard_share() noexcept { return kOne; }
-Rule rule_of_period() noexcept { return Rule::off; }
-Rule rule_of_guards() noexcept { return Rule::off; }
-bool look(uint64_t) noexcept { return false; }
-uint64_t cost() noexcept { return 0; }
-uint64_t budget() noexcept { return options.overhead_budget.load(std::memory_order_relaxed); }
-void forked() noexcept {}
+template <typename Value>
+[[gnu::always_inline]] inline void put(std::atomic<Value>& atomic, Value value) noexcept {
+  atomic.store(value, std::memory_order_relaxed);
+}
+
+bool set_by_user(std::string_view option) noexcept { return config::origin(*config::find(option)) != "built-in"; }
+
+Rule rule_of(std::string_view option) noexcept {
+  return set_by_user(option) && !set_by_user("overhead_budget") ? Rule::pinned : Rule::governed;
+}
+
+[[gnu::noinline]] uint64_t in_nanoseconds(uint64_t ticks) noexcept {
+  return ticks * 1000 / (clock::ticks_per_second() / kMillion);
+}
+
+/// Without what was spent waiting for a processor, as far as can be told.
+uint64_t cycles() noexcept { return value(stats.cycles) - value(stats.overlong); }
+
+[[gnu::cold, gnu::noinline]] void warn() noexcept {
+  if (value(options.log) == LogLevel::off || warned.exchange(true, std::memory_order_relaxed)) return;
+  Text text = voice::line();
+  config::Share::show(cost() / 1000 * 1000, text << "sampling takes ");  // shows what isn't 0 in `text` itself
+  config::Share::show(budget(), text << " of the CPU time, more than overhead_budget = ");
+  voice::say((text << "; sample_period is pinned").view());
+}
+
+}  // namespace
+
+uint64_t stretch() noexcept { return value(stretch_now); }
+uint64_t guard_share() noexcept { return value(guards_now); }
+uint64_t cost() noexcept { return value(cost_now); }
+uint64_t budget() noexcept { return value(options.overhead_budget); }
+
+uint64_t period() noexcept {
+  const uint64_t asked = value(options.sample_period), times = stretch();
+  if (!value(options.armed)) return 0;
+  if (times == kOne || asked != value(governed_period)) return asked;
+  const auto longer = static_cast<uint64_t>(std::min(Wide{asked} * times / kOne, Wide{kLongestPeriod}));
+  return longer < kMillion ? longer : longer & ~uint64_t{1023};  // easier to read
+}
+
+uint64_t guard() noexcept {
+  const uint64_t asked = value(options.guard);
+  return asked == kGuardGoverned && value(options.sample_period) == 1 ? kGuardAll : asked;
+}
+
+Rule rule_of_period() noexcept {
+  if (budget() == 0 || value(options.sample_period) <= 1) return Rule::off;
+  return guard() == kGuardAll && !set_by_user("overhead_budget") ? Rule::off : rule_of("sample_period");
+}
+
+Rule rule_of_guards() noexcept { return budget() == 0 || guard() == kGuardAll ? Rule::off : rule_of("guard"); }
+
+std::string_view note_of(Rule rule) noexcept {
+  return rule == Rule::governed ? " (governed)" : rule == Rule::pinned ? " (pinned)" : "";
+}
+
+void describe(Text& text) noexcept {
+  const uint64_t every = period();
+  if (every <= 1) {
+    text << (every == 0 ? "sampling is off" : "every call a sample");
+    return;
+  }
+  text << "a sample every ";
+  if (value(options.sample_by) == SampleBy::calls)
+    text << every << " calls";
+  else
+    text.bytes(every) << (every % 1024 == 0 ? "" : " bytes");
+  text << note_of(rule_of_period());
+}
+
+Scale next(Scale now, Spent spent, uint64_t budget, Rule guards, Rule period) noexcept {
+  constexpr uint64_t kMostAtOnce = 64;
+  const uint64_t aim = std::max<uint64_t>(spent.in_all / kMillion * budget * 4 / 5, 1);
+  const uint64_t times = std::min(spent.sampling * kOne / aim, kMostAtOnce * kOne);
+  if (times > kOne) {
+    if (guards == Rule::governed && now.guards > kLeastGuards)
+      now.guards = std::max(now.guards * kOne / times, kLeastGuards);
+    else if (period == Rule::governed)
+      now.period = std::min(now.period * times / kOne, kMostStretch);
+    return now;
+  }
+  const uint64_t tenths = std::clamp<uint64_t>(spent.in_all / (kSecond / 10), 1, 9);
+  const uint64_t less = std::max(times, kOne / 10 * (10 - tenths));
+  if (period == Rule::governed && now.period > kOne)
+    now.period = std::max(now.period * less / kOne, kOne);
+  else if (guards == Rule::governed)
+    now.guards = std::min(now.guards * kOne / less, kOne);
+  return now;
+}
+
+bool look(uint64_t now) noexcept {
+  uint64_t due = value(next_look);
+  if (now < due || !next_look.compare_exchange_strong(due, now + clock::ticks_per_second() / 10)) return false;
+  const uint64_t since = value(seen_at);
+  if (since == 0) put(seen_at, now);
+  // In a sandbox the kernel is not asked: as if one processor had been busy.
+  const uint64_t use = sandbox::state() == sandbox::State::open ? sys::cpu_time() : 0, cycles_now = cycles();
+  const uint64_t used = use != 0 ? use - value(seen_use) : in_nanoseconds(std::min(now - since, kLongestWait));
+  if (since == 0 || used < kLeastUse) return false;
+  const Spent spent{in_nanoseconds(cycles_now - value(seen_cycles)), used};
+  put(seen_use, use);
+  put(seen_cycles, cycles_now);
+  put(seen_at, now);
+
+  put(cost_now, (3 * cost() + spent.sampling * 1000 / (used / 1000)) / 4);
+
+  const Rule guards = rule_of_guards(), period = rule_of_period();
+  Scale scale{guards == Rule::governed ? guard_share() : kOne, period == Rule::governed ? stretch() : kOne};
+  scale = next(scale, spent, budget(), guards, period);
+  put(guards_now, scale.guards);
+  put(stretch_now, scale.period);
+  put(governed_period, value(options.sample_period));
+
+  const bool too_much = period == Rule::pinned && cost() > kALot * budget();
+  put(over_budget, too_much ? value(over_budget) + used : 0);
+  if (value(over_budget) > kPatience) warn();
+
+  const uint64_t told = value(stretch_told);
+  const bool news =
+      scale.period > told + told / 4 || scale.period < told - told / 4 || (scale.period == kOne && told != kOne);
+  if (news) put(stretch_told, scale.period);
+  return news;
+}
+
+void forked() noexcept {
+  const uint64_t now = clock::ticks();
+  put<uint64_t>(seen_use, 0);
+  put<uint64_t>(seen_cycles, 0);
+  put<uint64_t>(over_budget, 0);
+  put(seen_at, now);
+  put(next_look, now + clock::ticks_per_second() / 10);
+}
+
 }  // namespace poireau::governor

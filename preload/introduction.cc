@@ -23,6 +23,8 @@ namespace {
 
 constexpr size_t kRoom = 32 << 10;
 
+constinit std::string_view allocator{};
+
 /// What has been written of it so far; what doesn't fit is cut.
 class Gathered {
  public:
@@ -77,7 +79,9 @@ std::string_view options_in_force(std::span<char> room) noexcept {
 
 }  // namespace
 
-bool introduce(std::string_view allocator, void (*tell)(const event::Any& event)) noexcept {
+void set_allocator(std::string_view file) noexcept { allocator = file; }
+
+bool introduce(void (*tell)(const event::Any& event)) noexcept {
   auto* const scratch = static_cast<char*>(sys::map(kRoom));
   if (scratch == nullptr) return false;
   const std::span room(scratch, kRoom);

@@ -5,7 +5,9 @@
 
 namespace poireau::journal {
 
+/// What lies beneath us. Text that stays.
+void set_allocator(std::string_view file) noexcept;
 /// Calls `tell` with the event that says whose process this is. False: there was no memory to gather it.
-[[nodiscard]] bool introduce(std::string_view allocator, void (*tell)(const event::Any& event)) noexcept;
+[[nodiscard]] bool introduce(void (*tell)(const event::Any& event)) noexcept;
 
 }  // namespace poireau::journal

@@ -27,10 +27,6 @@ void erred(const Error& error) noexcept;
 /// From here on an option is in force with another value. Told even by who is not sampled now.
 void option_changed(std::string_view name, std::string_view value) noexcept;
 
-/// What lies beneath us, for the trace's first event. Text that stays.
-void set_allocator(std::string_view file) noexcept;
-/// Files may have gone from the address space, and others come to their addresses.
-void forget_modules() noexcept;
 /// In a fork child.
 void forked() noexcept;
 /// At the end of the process: what is owed is written, and the counters.

@@ -11,9 +11,12 @@
 #include "preload/base/sys.h"
 #include "preload/base/text.h"
 #include "preload/clock.h"
+#include "preload/control.h"
 #include "preload/depot.h"
 #include "preload/faults.h"
+#include "preload/governor.h"
 #include "preload/hooks.h"
+#include "preload/introduction.h"
 #include "preload/journal.h"
 #include "preload/module.h"
 #include "preload/operators.h"
@@ -83,17 +86,10 @@ void introduce(std::string_view sleeping) noexcept {
   Text text = voice::line();
   const std::string_view allocator = base_name(module_of(reinterpret_cast<const void*>(next.malloc)).path);
   text << "version " POIREAU_VERSION ", over " << (allocator.empty() ? "the program's own libc" : allocator) << ", ";
-  const uint64_t period = options.sample_period.load(std::memory_order_relaxed);
-  if (!sleeping.empty())
-    text << "not sampling: " << sleeping;
-  else if (period == 0)
-    text << "sampling is off";
-  else if (period == 1)
-    text << "every call a sample";
-  else if (options.sample_by.load(std::memory_order_relaxed) == SampleBy::calls)
-    text << "a sample every " << period << " calls";
+  if (sleeping.empty())
+    governor::describe(text);
   else
-    (text << "a sample every ").bytes(period) << (period % 1024 == 0 ? "" : " bytes");
+    text << "not sampling: " << sleeping;
   if (tracked_alloc::begun())
     text << ", stacks by " << stack::unwinder() << ", guards by "
          << std::string_view(tracked_alloc::pages::name_of(tracked_alloc::mechanism()));
@@ -115,6 +111,7 @@ void configure() noexcept {
   wraps::watch_calls(sleeping.empty() && options.syscall_check.load(std::memory_order_relaxed));
   if (!secure) trace::look_at_environment(environ);
   journal::set_allocator(module_of(reinterpret_cast<const void*>(next.malloc)).path);
+  if (sleeping.empty()) control::begin();
   if (!linked_in()) sampled::allow_homes();
   hooks::route();
   operators::classify();
@@ -224,7 +221,7 @@ extern "C" [[gnu::visibility("default")]] size_t poireau_get_stats(poireau_stats
   GIVE(generation, process::generation());
   GIVE_COUNTER(deepbinds);
   GIVE_COUNTER(namespaces);
-  GIVE(sample_period, sampled::dormant() ? 0 : options.sample_period.load(std::memory_order_relaxed));
+  GIVE(sample_period, sampled::dormant() ? 0 : governor::period());
   const process::RunId id = process::run_id();
   give(offsetof(poireau_stats, run_id), id);
   const tracked_alloc::Census census = tracked_alloc::census();
@@ -239,6 +236,7 @@ extern "C" [[gnu::visibility("default")]] size_t poireau_get_stats(poireau_stats
   GIVE(trace_dropped, trace::dropped());
   GIVE(trace_lost, journal::lost());
   give(offsetof(poireau_stats, unplaced), stats.unplaced);
+  GIVE(overlong_cycles, stats.overlong.load(std::memory_order_relaxed));
 #undef GIVE_COUNTER
 #undef GIVE
   return known < size ? known : size;

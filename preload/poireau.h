@@ -44,6 +44,7 @@ struct poireau_stats {
   uint64_t trace_dropped;                                 /* events that found no room there when they came */
   uint64_t trace_lost;                                    /* births and deaths that were never written */
   uint64_t unplaced[POIREAU_DROPS][POIREAU_SIZE_CLASSES]; /* samples without a home, by cause and size */
+  uint64_t overlong_cycles; /* of `cycles`, what single uses took beyond some 50 us: mostly waits for a processor */
 };
 
 /* Fills the first `size` bytes of `out`; returns how many it knows. Takes no lock and no memory. */

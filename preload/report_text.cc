@@ -9,6 +9,7 @@
 #include "preload/base/text.h"
 #include "preload/clock.h"
 #include "preload/depot.h"
+#include "preload/governor.h"
 #include "preload/module.h"
 #include "preload/process.h"
 #include "preload/sandbox.h"
@@ -199,6 +200,18 @@ void add_frames(Page& page, Frames frames) noexcept {
   page.add(text);
 }
 
+[[gnu::noinline]] void add_sampling(Page& page) noexcept {
+  Text text;
+  governor::describe(text << "  ");
+  text << ", guards ";
+  const uint64_t guard = governor::guard();
+  if (guard != kGuardOff && guard <= kGuardMostRate)
+    text << guard << " a second";
+  else
+    text << config::Guard::show(guard, text);  // one of its words
+  page.add(text << (governor::rule_of_guards() == governor::Rule::pinned ? " (pinned)" : ""));
+}
+
 [[gnu::noinline]] void add_registers(Page& page, const void* context,
                                      std::span<const context::Register> some) noexcept {
   Text text;
@@ -272,6 +285,7 @@ void write(const Report& report, Frames frames, OnError then) noexcept {
     for (size_t i = 0; i < all.size(); i += kRegistersALine)
       add_registers(page, report.context, all.subspan(i, std::min(kRegistersALine, all.size() - i)));
   }
+  add_sampling(page);
   add_line(page, what_follows(report, then));
 }
 

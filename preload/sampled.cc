@@ -21,6 +21,14 @@ namespace poireau {
 
 constinit Stats stats{};
 
+[[gnu::noinline]] uint64_t Metered::count(uint64_t since) noexcept {
+  const uint64_t now = clock::ticks(), passed = now - since;
+  stats.cycles.fetch_add(passed, std::memory_order_relaxed);
+  if (passed > kLongest) [[unlikely]]
+    stats.overlong.fetch_add(passed - kLongest, std::memory_order_relaxed);
+  return now;
+}
+
 namespace sampled {
 namespace {
 
@@ -71,8 +79,8 @@ void notice_fork() noexcept {
   if (rest > millisecond) next_turn.store(now + rest, std::memory_order_relaxed);
 }
 
-void now_and_then() noexcept {
-  const uint64_t due = next_turn.load(std::memory_order_relaxed), now = clock::ticks();
+void now_and_then(uint64_t now) noexcept {
+  const uint64_t due = next_turn.load(std::memory_order_relaxed);
   if (now >= due) [[unlikely]]
     take_turn(due, now);
 }
@@ -82,13 +90,18 @@ Verdict judge(const Request& request) noexcept {
     if (way == Way::pass) add(stats.early, 1);
     return {way};
   }
+  const uint64_t since = clock::ticks();
   notice_fork();
-  now_and_then();
+  now_and_then(since);
   if (!sampler.seeded()) sampler.seed(process::next_seed());
   if (sampler.overrun()) add(stats.dropped, 1);
-  uint64_t period = sampler.confirm(request.size, request.caller, rates());
+  const Rates now = rates();
+  uint64_t period = sampler.confirm(request.size, request.caller, now);
   if (period != 0 && sink::is_our_own_thread(thread_number())) period = 0;  // a sink's request, not the program's
-  return {Way::real, period, std::exchange(asking, request.caller)};
+  Verdict verdict{Way::real, period, std::exchange(asking, request.caller), since};
+  // By calls every call comes here: what that takes is no sample's, and no longer period would spare it.
+  if (period == 0 && !now.by_calls) verdict.since = Metered::count(since);
+  return verdict;
 }
 
 void settle(const Request& request, const Verdict& verdict, bool granted) noexcept {
@@ -135,11 +148,12 @@ bool dormant() noexcept { return asleep.load(std::memory_order_relaxed); }
 
 void forked() noexcept {
   for (auto* counter : {&stats.samples, &stats.sampled_bytes, &stats.counted_bytes, &stats.early, &stats.dropped,
-                        &stats.deepbinds, &stats.namespaces, &stats.cycles})
+                        &stats.deepbinds, &stats.namespaces, &stats.cycles, &stats.overlong})
     counter->store(0, std::memory_order_relaxed);
   for (auto& cause : stats.unplaced)
     for (auto& counter : cause) counter.store(0, std::memory_order_relaxed);
   forget_thread_number();
+  next_turn.store(0, std::memory_order_relaxed);
   clock::forked();
   tracked_alloc::forked(process::next_seed());
   journal::forked();

@@ -3,6 +3,7 @@
 
 #include "preload/kinds.h"
 #include "preload/sampler.h"
+#include "tracked_alloc/region.h"
 
 /// What the hooks do for the few requests that are not passed on at once. All cold, none of it a system call once the
 /// process is running, all of it able to run in a signal handler.
@@ -25,6 +26,7 @@ struct Verdict {
   Way way;
   uint64_t period = 0;          // what picked it; 0: nothing did
   const void* outer = nullptr;  // see `withdraw`
+  uint64_t since = 0;           // from when on what is done for it has not been counted yet, in ticks
 };
 
 [[gnu::cold, gnu::noinline]] Verdict judge(const Request& request) noexcept;
@@ -84,6 +86,13 @@ void set_operators(Operators whose) noexcept;
 
 /// At the end of the process: looks at the surroundings of all blocks that are still there.
 void check_all() noexcept;
+/// The same a part at a time, some 20 us long. What was told of is counted, but not told again.
+struct Check {
+  tracked_alloc::region::Id at{};   // where it goes on; all-zero: at the beginning
+  uint64_t blocks = 0, errors = 0;  // looked at, and of them with changed bytes around them
+};
+/// False: that was the end.
+[[nodiscard]] bool check_some(Check& check) noexcept;
 
 /// `real` once the process is ready; before that, one step closer, and what to do meanwhile.
 Way get_ready() noexcept;

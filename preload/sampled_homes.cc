@@ -8,8 +8,10 @@
 #include "preload/base/sys.h"
 #include "preload/bootstrap.h"
 #include "preload/clock.h"
+#include "preload/control.h"
 #include "preload/depot.h"
 #include "preload/faults.h"
+#include "preload/governor.h"
 #include "preload/journal.h"
 #include "preload/module.h"
 #include "preload/process.h"
@@ -49,12 +51,10 @@ auto value(const Option& option) noexcept {
 }
 
 tracked_alloc::Policy policy() noexcept {
-  // Who takes every call wants to catch every error.
-  const uint64_t guard = value(options.guard);
-  const bool all = guard == kGuardAll || (guard == kGuardGoverned && value(options.sample_period) == 1);
+  const uint64_t guard = governor::guard();
   const uint64_t second = clock::ticks_per_second();
   return {
-      .guard = all                       ? tracked_alloc::ration::kAll
+      .guard = guard == kGuardAll        ? tracked_alloc::ration::kAll
                : guard == kGuardGoverned ? tracked_alloc::ration::kGoverned
                                          : guard,
       .ticks_per_second = second,
@@ -62,6 +62,7 @@ tracked_alloc::Policy policy() noexcept {
                      value(options.quarantine_seconds) * second},
       .cache = value(options.cache),
       .poison = value(options.poison),
+      .guard_share = governor::guard_share(),
   };
 }
 
@@ -82,18 +83,6 @@ void end(const Claim& claim, std::string_view function, const void* caller) noex
   journal::died(claim, death, function);
   tracked_alloc::finish(claim, death, policy());
 }
-
-/// Counts what the processor does for samples while this is there.
-class Metered {
- public:
-  Metered() noexcept = default;
-  ~Metered() { stats.cycles.fetch_add(clock::ticks() - since_, std::memory_order_relaxed); }
-  Metered(const Metered&) = delete;
-  Metered& operator=(const Metered&) = delete;
-
- private:
-  uint64_t since_ = clock::ticks();
-};
 
 Wanted wanted_of(const Request& request, const Verdict& verdict) noexcept {
   return {request.size,
@@ -186,22 +175,24 @@ void complain_of_write(const tracked_alloc::Block& block, tracked_alloc::noise::
         .found = {reinterpret_cast<const unsigned char*>(damage.first), damage.bytes}});
 }
 
-void check_slack(const Claim& claim, std::string_view function, const void* caller) noexcept {
+/// A block's error is told once, be it by `verify`, when it is freed, or at exit. True: it has one.
+bool check_slack(const Claim& claim, std::string_view function, const void* caller) noexcept {
   const tracked_alloc::Slack slack = tracked_alloc::inspect(claim);
   for (const tracked_alloc::noise::Damage& damage : {slack.before, slack.behind})
-    if (damage.first != 0)
+    if (damage.first != 0 && !slack.known)
       tell({.error = Error::short_overflow,
             .address = damage.first,
             .block = &claim.block,
             .function = function,
             .found = {reinterpret_cast<const unsigned char*>(damage.first), damage.bytes},
             .caller = caller});
+  return slack.before.first != 0 || slack.behind.first != 0;
 }
 
 }  // namespace
 
 void* place(const Request& request, const Verdict& verdict) noexcept {
-  const Metered metered;
+  const Metered metered(verdict.since);
   if (!may_have_home(request)) return nullptr;
   void* const home = find_home(request, wanted_of(request, verdict));
   if (home != nullptr) settle(request, verdict, true);
@@ -210,7 +201,7 @@ void* place(const Request& request, const Verdict& verdict) noexcept {
 
 void* move_in(const Request& request, const Verdict& verdict, void* ptr) noexcept {
   if (ptr == nullptr) return place(request, verdict);
-  const Metered metered;
+  const Metered metered(verdict.since);
   // The size of what is there is only the next allocator's to know, if the whole family is his.
   if (request.size == 0 || map_of(next.malloc_usable_size) != map_of(next.realloc) || !may_have_home(request))
     return nullptr;
@@ -292,7 +283,7 @@ Loan borrow(const Request& request, void* ptr) noexcept {
     return {lent, copy, ptr};
   }
   if (!tracked_alloc::owns(ptr)) return {theirs, ptr};
-  const Metered metered;
+  Metered metered;
   notice_fork();
   const Claim claim = tracked_alloc::claim(ptr);
   if (claim.found == Claim::Found::strangers) return {theirs, ptr};
@@ -314,7 +305,9 @@ Loan borrow(const Request& request, void* ptr) noexcept {
   const bool tested = charge(request.size);
   if (tested) {
     uncharge(request.size);
+    metered.pause();
     verdict = judge(request);
+    metered.go_on(verdict.since);
   }
   if (verdict.period != 0 && request.size != 0 && may_have_home(request)) {
     const Wanted wanted = wanted_of(request, verdict);
@@ -399,11 +392,19 @@ void prepare_for_sandbox() noexcept {
   notice_fork();
   prepare_homes();
   trace::prepare_for_sandbox();
+  control::prepare_for_sandbox();
 }
 
 void check_all() noexcept {
   tracked_alloc::for_each_live([](const Claim& claim) { check_slack(claim, "exit", nullptr); });
   tracked_alloc::look_for_writes();
+}
+
+bool check_some(Check& check) noexcept {
+  return tracked_alloc::for_some_live(check.at, 256, [&check](const Claim& claim) {
+    ++check.blocks;
+    if (check_slack(claim, "verify", nullptr)) ++check.errors;
+  });
 }
 
 }  // namespace poireau::sampled

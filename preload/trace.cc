@@ -205,7 +205,7 @@ uint32_t write(const event::Any& event) noexcept {
     // In a sandbox, which the program has made itself, it is no trouble; the trace tells it.
     if (samples.trouble() == Trouble::gone) complain(Trouble::gone);
   }
-  return files_before + samples.file();
+  return current();
 }
 
 void be_hopeful() noexcept {
@@ -223,13 +223,26 @@ uint32_t leaving() noexcept {
 
 void left() noexcept { static_cast<void>(samples.remove_oldest()); }
 
+bool flush() noexcept {
+  const int directory = open_place(place);
+  if (directory >= 0) sys::close(directory);
+  bool done = directory >= 0;
+  for (Stream* stream : {&facts, &samples}) {
+    stream->flush();
+    done &= stream->trouble() == Trouble::none || (place.mappable && stream->trouble() == Trouble::full);
+  }
+  return done;
+}
+
 uint32_t first() noexcept { return files_before + 1; }
+uint32_t current() noexcept { return files_before + samples.file(); }
 uint32_t events_a_file() noexcept { return static_cast<uint32_t>(packets * (ctf::kPacket / kTypicalEvent)); }
 
-bool wanted() noexcept {
+bool asked_for() noexcept {
   const SinkKind kind = options.sink.load(std::memory_order_relaxed);
   return kind == SinkKind::ctf || kind == SinkKind::both;
 }
+bool wanted() noexcept { return asked_for() && options.record.load(std::memory_order_relaxed); }
 uint64_t bytes() noexcept { return on_disk.load(std::memory_order_relaxed); }
 std::string_view directory() noexcept {
   return phase.load(std::memory_order_acquire) == Phase::open ? place.path.data() : std::string_view();

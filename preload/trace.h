@@ -38,13 +38,17 @@ void be_hopeful() noexcept;
 [[nodiscard]] uint32_t leaving() noexcept;
 /// They may.
 void left() noexcept;
-/// The first file of samples of this process, and about how many events each holds.
+/// To the files with what waits in memory. False: they, or the directory, are out of reach.
+[[nodiscard]] bool flush() noexcept;
+/// The first file of samples of this process, the one that is written now, and about how many events each holds.
 [[nodiscard]] uint32_t first() noexcept;
+[[nodiscard]] uint32_t current() noexcept;
 [[nodiscard]] uint32_t events_a_file() noexcept;
 
 // Without:
 
-/// Whether events are to be written at all.
+/// Whether there is to be a trace (`sink`), and whether events are to be written to it now (`record`).
+[[nodiscard]] bool asked_for() noexcept;
 [[nodiscard]] bool wanted() noexcept;
 /// On disk, and events that found no room there.
 [[nodiscard]] uint64_t bytes() noexcept;

@@ -36,12 +36,16 @@ CXX: Layers = {
         "base config tables facts",
     ),
     "journal": (
-        "preload/journal.* preload/rounds.* preload/introduction.* preload/audience.h",
+        "preload/journal.* preload/rounds.* preload/counters.* preload/block_events.* preload/audience.* "
+        "preload/introduction.*",
         "base config tables facts sampler stack events tracked_alloc",
     ),
-    "report": ("preload/report.* preload/report_text.*", "base config tables facts stack events journal tracked_alloc"),
-    "faults": ("preload/faults.*", "base config tables facts real stack report tracked_alloc"),
     "governor": ("preload/governor.*", "base config tables facts"),
+    "report": (
+        "preload/report.* preload/report_text.*",
+        "base config tables facts stack events journal governor tracked_alloc",
+    ),
+    "faults": ("preload/faults.*", "base config tables facts real stack report tracked_alloc"),
     "sampled": (
         "preload/sampled* preload/control.h",
         "base config tables facts callers sampler bootstrap real stack events journal report faults governor "
@@ -54,7 +58,8 @@ CXX: Layers = {
     ),
     "wire": ("preload/control_request.* preload/control_answer.*", "base"),
     "above": (
-        "preload/lifecycle.* preload/control.cc preload/control_socket.* preload/control_verbs.*",
+        "preload/lifecycle.* preload/control.cc preload/control_socket.* "
+        "preload/control_options.* preload/control_stats.* preload/control_verbs.*",
         "base config tables facts callers sampler bootstrap real stack events journal report faults governor sampled "
         "hooks wire tracked_alloc",
     ),
@@ -67,19 +72,26 @@ PYTHON: Layers = {
     "model": ("poireau/model.py", "errors events"),
     "analysis": ("poireau/estimate.py poireau/leaks.py poireau/stacks.py", "errors events model"),
     "report": ("poireau/report/*", "errors events model analysis"),
-    "control": ("poireau/control.py", "errors events"),
+    "control": (
+        "poireau/control.py poireau/processes.py poireau/sockets.py poireau/glimpse.py poireau/reach.py "
+        "poireau/snapshot.py",
+        "errors events",
+    ),
+    "text": ("poireau/text.py", ""),
+    "live": ("poireau/ctl.py poireau/ps.py poireau/figures.py", "errors text events analysis control"),
     "elf": ("poireau/elf.py poireau/loader.py", "errors"),
     "ours": ("poireau/layout.py poireau/options.py", "errors"),
     "target": ("poireau/target.py", "errors elf ours"),
     "running": ("poireau/launch.py poireau/doctor.py poireau/guards.py poireau/finding.py", "errors elf ours target"),
     "front": (
         "poireau/cli.py poireau/shell.py poireau/__main__.py",
-        "errors events reader model analysis report control elf ours target running",
+        "errors events reader model analysis report control text live elf ours target running",
     ),
 }
 
 PRELOADED = ("preload", "tracked_alloc", "config")
-TOOLS = {"config/describe.cc", "preload/describe_events.cc"}  # programs of the build, never inside anybody's process
+# Programs of the build, never inside anybody's process.
+TOOLS = {"config/describe.cc", "config/documents.h", "preload/describe_events.cc"}
 # What allocates, throws, locks, or runs code before main: nothing to have inside somebody else's malloc.
 BANNED = set(
     "condition_variable deque filesystem format forward_list fstream functional future iomanip iostream istream list "

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import expm1, sqrt
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,16 @@ def alive(events: Iterable[Event]) -> dict[int, Event]:
 def drops(events: Iterable[Event]) -> dict[str, int]:
     """Counted from the start of the process."""
     return {event["cause"]: event["count"] for event in events if event["event"] == "drops"}
+
+
+def bytes_asked_for(births: Iterable[Event]) -> tuple[float, float]:
+    """What these stand for, sampled or not, and the standard error."""
+    total = variance = 0.0
+    for event in births:
+        p = -expm1(-event["size"] / event["period"])
+        total += event["size"] / p if event["size"] else 0
+        variance += (1 - p) * (event["size"] / p) ** 2 if event["size"] else 0
+    return total, sqrt(variance)
 
 
 def main(directories: Sequence[str]) -> None:

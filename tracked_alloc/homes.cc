@@ -32,7 +32,21 @@ constinit std::atomic<bool> ready{false}, guards_are_gone{false};
 // A program full of errors is not to run out of mappings and memory: no more homes are guarded.
 constinit std::atomic<bool> enough_met{false};
 constinit std::atomic<uint32_t> errors_met{0};
-constinit std::atomic<uint64_t> draws{0}, live{0}, live_bytes{0}, guarded_homes{0}, placed{0};
+constinit std::atomic<uint64_t> draws{0}, guarded_homes{0};
+
+/// Blocks by the bits of their sizes: all there ever were, those that are gone, and what the others weigh.
+struct alignas(32) Living {  // in one cache line
+  std::atomic<uint64_t> born, gone, bytes, periods;
+};
+constinit Living living[kSizeClasses]{};
+
+/// `times` is 1 or -1.
+Living& weigh(const Record& record, uint64_t times) noexcept {
+  Living& its = living[std::min<size_t>(std::bit_width(record.size), kSizeClasses - 1)];
+  its.bytes.fetch_add(times * record.size, std::memory_order_relaxed);
+  its.periods.fetch_add(times * record.birth.period, std::memory_order_relaxed);
+  return its;
+}
 
 uint64_t random() noexcept { return scramble(settings.seed + scramble(draws.fetch_add(1, std::memory_order_relaxed))); }
 
@@ -206,8 +220,8 @@ Home allocate(const Wanted& wanted, const Policy& policy) noexcept {
 
   bool in_gib = settings.placement == Placement::gib;
   const unsigned size_class = in_gib ? region::kClasses : placement::class_for(wish, pages, region::kClasses);
-  const ration::Draw draw =
-      ration::draw(policy.guard, size_class, pages, random(), wanted.birth.time, policy.ticks_per_second);
+  const ration::Draw draw = ration::draw(policy.guard, size_class, pages, random(), wanted.birth.time,
+                                         policy.ticks_per_second, policy.guard_share);
   wish.guarded = draw.guarded && guards_work() && (settings.before_guards == nullptr || settings.before_guards());
   in_gib = in_gib || (wish.guarded && wanted.size > guards->largest);
 
@@ -224,6 +238,7 @@ Home allocate(const Wanted& wanted, const Policy& policy) noexcept {
   record.guarded = wish.guarded;
   record.dirty = false;
   record.poisoned = false;
+  record.damaged = false;
   record.size = wanted.size;
   record.guard_chance = draw.chance;
   record.birth = wanted.birth;
@@ -233,9 +248,7 @@ Home allocate(const Wanted& wanted, const Policy& policy) noexcept {
   record.keepsake = 0;
   if (wanted.zeroed && !found.fresh) std::memset(pointer(record.address), 0, record.size);
   surround_with_noise(record);
-  live.fetch_add(1, std::memory_order_relaxed);
-  live_bytes.fetch_add(record.size, std::memory_order_relaxed);
-  placed.fetch_add(1, std::memory_order_relaxed);
+  weigh(record, 1).born.fetch_add(1, std::memory_order_relaxed);
   if (wish.guarded) guarded_homes.fetch_add(1, std::memory_order_relaxed);
   region::become(record, State::busy, State::live);
   return {pointer(record.address), Drop::none, found.id, note};
@@ -275,16 +288,17 @@ Claim claim(const void* ptr) noexcept {
 }
 
 Slack inspect(const Claim& claim) noexcept {
-  const Record& record = region::record_of(claim.id);
+  Record& record = region::record_of(claim.id);
   const Range before = slack_before(record), behind = slack_behind(record);
-  return {noise::look(before.begin, before.end), noise::look(behind.begin, behind.end)};
+  const Slack slack{noise::look(before.begin, before.end), noise::look(behind.begin, behind.end), record.damaged};
+  record.damaged = slack.before.first != 0 || slack.behind.first != 0;
+  return slack;
 }
 
 void finish(const Claim& claim, const Death& death, const Policy& policy) noexcept {
   Record& record = region::record_of(claim.id);
   record.death = death;
-  live.fetch_sub(1, std::memory_order_relaxed);
-  live_bytes.fetch_sub(record.size, std::memory_order_relaxed);
+  weigh(record, -1).gone.fetch_add(1, std::memory_order_relaxed);
   // What the program made of its pages' rights would have gone with them.
   if (record.size >= kMapped) static_cast<void>(pages::protect(pointer(record.home), record.pages * kPage, true));
   if (!record.guarded) {
@@ -319,10 +333,11 @@ bool resize(const Claim& claim, const Wanted& wanted) noexcept {
   if (wanted.size < before / 2 && before > kPage && fits_slot) return false;  // its pages are worth more elsewhere
   if (!reach(claim.id, record, wanted.size)) return false;
   if (wanted.zeroed && wanted.size > before) std::memset(pointer(record.address + before), 0, wanted.size - before);
-  live_bytes.fetch_add(wanted.size - before, std::memory_order_relaxed);
+  weigh(record, -1).born.fetch_sub(1, std::memory_order_relaxed);
   record.size = wanted.size;
   record.kind = wanted.kind;
   record.birth = wanted.birth;
+  weigh(record, 1).born.fetch_add(1, std::memory_order_relaxed);
   const Range behind = slack_behind(record);
   const bool noisy = record.guarded && claim.id.area != kGibArea;  // from where the block ended on
   noise::fill(behind.begin, noisy ? std::min(behind.end, end_before) : behind.end);
@@ -373,7 +388,23 @@ void look_for_writes() noexcept {
   });
 }
 
-Census census() noexcept { return {live.load(), live_bytes.load(), guarded_homes.load(), placed.load()}; }
+Census census() noexcept {
+  Census sum{.guarded = guarded_homes.load()};
+  for (unsigned size_class = 0; size_class < kSizeClasses; ++size_class) {
+    const Share share = share_of(size_class);
+    sum.live += share.blocks;
+    sum.live_bytes += share.bytes;
+    sum.placed += living[size_class].born.load();
+  }
+  return sum;
+}
+
+Share share_of(unsigned size_class) noexcept {
+  const Living& its = living[size_class];
+  const uint64_t gone = its.gone.load();  // first: none is gone that was not born
+  return {its.born.load() - gone, its.bytes.load(), its.periods.load()};
+}
+
 pages::Mechanism mechanism() noexcept { return guards->mechanism; }
 
 Block describe(const Record& record) noexcept {

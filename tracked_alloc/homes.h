@@ -5,6 +5,7 @@
 #include "tracked_alloc/noise.h"
 #include "tracked_alloc/pages.h"
 #include "tracked_alloc/quarantine.h"
+#include "tracked_alloc/ration.h"
 #include "tracked_alloc/region.h"
 #include "tracked_alloc/verdict.h"
 
@@ -37,6 +38,7 @@ struct Policy {
   quarantine::Limits quarantine;
   size_t cache;
   bool poison;
+  uint64_t guard_share = ration::kWhole;
 };
 
 struct Wanted {
@@ -66,9 +68,10 @@ struct Claim {
 /// watched: somebody looks at it and doesn't come to an end. strangers: what is there isn't ours.
 [[nodiscard]] Claim claim(const void* ptr) noexcept;
 
-/// The bytes around a claimed block that somebody wrote to.
+/// The bytes around a claimed block that somebody wrote to. `known`: that he did was found before.
 struct Slack {
   noise::Damage before, behind;
+  bool known;
 };
 [[nodiscard]] Slack inspect(const Claim& claim) noexcept;
 
@@ -83,6 +86,9 @@ void put_back(const Claim& claim) noexcept;
 /// Calls `visit(claim)` for each live block in turn; meanwhile nobody can free it.
 template <typename Visit>
 void for_each_live(Visit&& visit) noexcept;
+/// The same for the next `homes` from `at` on, used or not. False: that was the last, and `at` is the first again.
+template <typename Visit>
+[[nodiscard]] bool for_some_live(region::Id& at, unsigned homes, Visit&& visit) noexcept;
 
 /// Looks into freed blocks that are poisoned, too.
 void look_for_writes() noexcept;
@@ -95,9 +101,17 @@ bool forked(uint64_t seed) noexcept;
 bool mend_guards() noexcept;
 
 struct Census {
-  uint64_t live, live_bytes, guarded, placed;
+  uint64_t live = 0, live_bytes = 0, guarded = 0, placed = 0;
 };
 [[nodiscard]] Census census() noexcept;
+
+/// Live blocks with sizes of so many bits, the last class with those beyond, and the sum of the periods that they were
+/// drawn with.
+constexpr unsigned kSizeClasses = 48;
+struct Share {
+  uint64_t blocks, bytes, periods;
+};
+[[nodiscard]] Share share_of(unsigned size_class) noexcept;
 [[nodiscard]] pages::Mechanism mechanism() noexcept;
 
 [[nodiscard]] Block describe(const Record& record) noexcept;
@@ -107,12 +121,24 @@ struct Census {
 void met_error() noexcept;
 
 template <typename Visit>
+void visit_if_live(region::Id id, Record& record, Visit&& visit) noexcept {
+  if (!region::become(record, State::live, State::watched)) return;
+  visit(Claim{Claim::Found::block, id, describe(record)});
+  region::become(record, State::watched, State::live);
+}
+
+template <typename Visit>
 void for_each_live(Visit&& visit) noexcept {
-  region::for_each([&](region::Id id, Record& record) {
-    if (!region::become(record, State::live, State::watched)) return;
-    visit(Claim{Claim::Found::block, id, describe(record)});
-    region::become(record, State::watched, State::live);
-  });
+  region::for_each([&](region::Id id, Record& record) { visit_if_live(id, record, visit); });
+}
+
+template <typename Visit>
+bool for_some_live(region::Id& at, unsigned homes, Visit&& visit) noexcept {
+  for (; homes > 0; --homes) {
+    if (region::exists(at)) visit_if_live(at, region::record_of(at), visit);
+    if (!region::step(at)) return false;
+  }
+  return true;
 }
 
 }  // namespace poireau::tracked_alloc

@@ -31,16 +31,18 @@ uint32_t chance_of(uint64_t wanted, uint64_t seen) noexcept {
 
 }  // namespace
 
-Draw draw(uint64_t mode, unsigned size_class, size_t pages, uint64_t random, uint64_t now,
-          uint64_t ticks_per_second) noexcept {
+Draw draw(uint64_t mode, unsigned size_class, size_t pages, uint64_t random, uint64_t now, uint64_t ticks_per_second,
+          uint64_t share) noexcept {
   if (mode == kNone) return {false, 0};
   if (mode == kAll) return {true, kAlways};
   const bool governed = mode == kGoverned;
   Rate& rate = rates[governed ? std::min(size_class, kClasses - 1) : kClasses];
   // Homes that `ticks` of time allow, in 1/256ths: large ones are few.
   const auto allowed = [&](uint64_t ticks) {
-    return governed ? (ticks << 8) / (share_of(size_class) * cost_of(pages))
-                    : static_cast<uint64_t>(static_cast<unsigned __int128>(ticks << 8) * mode / ticks_per_second);
+    const uint64_t usual =
+        governed ? (ticks << 8) / (share_of(size_class) * cost_of(pages))
+                 : static_cast<uint64_t>(static_cast<unsigned __int128>(ticks << 8) * mode / ticks_per_second);
+    return usual * share / kWhole;
   };
   uint64_t since = rate.since.load(std::memory_order_relaxed);
   if (since == 0 && rate.since.compare_exchange_strong(since, now))

@@ -37,6 +37,7 @@ struct alignas(128) Record {             // so that a chunk's records are whole 
   bool guarded;
   bool dirty;                 // an idle home's pages may hold something
   bool poisoned;              // a freed block is filled with noise
+  bool damaged;               // bytes around the block were found changed
   std::atomic<bool> exposed;  // pages around the block, or its own, were let through: never to be used again
   uintptr_t address;          // of the block
   size_t size;                // as it was asked for

@@ -86,8 +86,12 @@ struct EntryInfo {
 [[nodiscard]] bool no_such_process(int id) noexcept;
 /// The effective user.
 [[nodiscard]] bool user_id(uint32_t& out) noexcept;
+/// The same, if it is the real and the saved one too: not for a thread that acts as somebody else for a while.
+[[nodiscard]] bool sole_user_id(uint32_t& out) noexcept;
 /// Seconds since 1970; 0: unknown.
 [[nodiscard]] int64_t calendar_time() noexcept;
+/// Nanoseconds for which processors have worked for this process; 0: unknown.
+[[nodiscard]] uint64_t cpu_time() noexcept;
 
 // Files of our own, in a directory.
 enum class Making { existing, new_one };  // new_one: for its owner alone; fails if there is anything of that name
@@ -100,6 +104,29 @@ enum class Making { existing, new_one };  // new_one: for its owner alone; fails
 [[nodiscard]] int rename_file(int directory, const char* from, const char* to) noexcept;
 /// Shared with the file, readable and writable; nullptr on failure.
 [[nodiscard]] void* map_file(int descriptor, size_t size) noexcept;
+
+// Stream sockets of this machine, of abstract names (without their leading NUL). None of these ever waits.
+/// What poll(2) asks for, and what it got.
+struct Polled {
+  static constexpr int16_t kReadable = 1;
+  int descriptor;
+  int16_t wanted, got;
+};
+/// How many of them have something to tell; negative: -errno.
+[[nodiscard]] int poll(std::span<Polled> which) noexcept;
+constexpr size_t kMostSocketName = 107;
+/// These return a descriptor >= 0, or -errno.
+[[nodiscard]] int listen_as(std::string_view name, int backlog) noexcept;
+[[nodiscard]] int accept(int listener) noexcept;
+/// Its own name, a view into `out`; empty: it has none, or no abstract one.
+[[nodiscard]] std::string_view socket_name(int descriptor, std::span<char, kMostSocketName> out) noexcept;
+/// What tells a socket from all others, for as long as the machine is up. False: it is none.
+[[nodiscard]] bool socket_cookie(int descriptor, uint64_t& out) noexcept;
+/// Who connected it, or listened: the effective user.
+[[nodiscard]] bool peer_user(int descriptor, uint32_t& out) noexcept;
+/// Bytes, 0 at the end, -errno on failure. Descriptors that are sent along are dropped. Nobody is sent a SIGPIPE.
+[[nodiscard]] int64_t receive(int descriptor, std::span<char> out) noexcept;
+[[nodiscard]] int64_t send(int descriptor, std::string_view bytes) noexcept;
 
 /// Lets another thread run.
 void yield() noexcept;

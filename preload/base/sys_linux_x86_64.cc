@@ -10,12 +10,15 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/utsname.h>
 #include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstddef>
 #include <cstring>
 
 #include "preload/base/fault.h"
@@ -241,9 +244,22 @@ bool user_id(uint32_t& out) noexcept {
   return got >= 0;
 }
 
+bool sole_user_id(uint32_t& out) noexcept {
+  uint32_t real, effective, saved;
+  if (call(SYS_getresuid, number(&real), number(&effective), number(&saved)) != 0) return false;
+  out = effective;
+  return real == effective && saved == effective;
+}
+
 int64_t calendar_time() noexcept {
   timespec now;
   return call(SYS_clock_gettime, CLOCK_REALTIME, number(&now)) == 0 ? now.tv_sec : 0;
+}
+
+uint64_t cpu_time() noexcept {
+  timespec used;
+  if (call(SYS_clock_gettime, CLOCK_PROCESS_CPUTIME_ID, number(&used)) != 0) return 0;
+  return static_cast<uint64_t>(used.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(used.tv_nsec);
 }
 
 int open_file(int directory, const char* name, Making making) noexcept {
@@ -279,6 +295,66 @@ int rename_file(int directory, const char* from, const char* to) noexcept {
 void* map_file(int descriptor, size_t size) noexcept {
   const long got = call(SYS_mmap, 0, static_cast<long>(size), kAccessible, MAP_SHARED, descriptor, 0);
   return got < 0 ? nullptr : reinterpret_cast<void*>(got);
+}
+
+static_assert(sizeof(Polled) == sizeof(pollfd) && offsetof(Polled, wanted) == offsetof(pollfd, events) &&
+              Polled::kReadable == POLLIN && kMostSocketName == sizeof sockaddr_un::sun_path - 1);
+
+int poll(std::span<Polled> which) noexcept {
+  return static_cast<int>(call(SYS_poll, number(which.data()), static_cast<long>(which.size()), 0));
+}
+
+int listen_as(std::string_view name, int backlog) noexcept {
+  const auto got = static_cast<int>(call(SYS_socket, AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (got < 0) return got;
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  const size_t length = std::min(name.size(), kMostSocketName);
+  std::memcpy(address.sun_path + 1, name.data(), length);
+  const long size = static_cast<long>(offsetof(sockaddr_un, sun_path) + 1 + length);
+  long error = call(SYS_bind, got, number(&address), size);
+  if (error == 0) error = call(SYS_listen, got, backlog);
+  if (error == 0) return got;
+  close(got);
+  return static_cast<int>(error);
+}
+
+int accept(int listener) noexcept {
+  return static_cast<int>(call(SYS_accept4, listener, 0, 0, SOCK_NONBLOCK | SOCK_CLOEXEC));
+}
+
+std::string_view socket_name(int descriptor, std::span<char, kMostSocketName> out) noexcept {
+  constexpr size_t kBefore = offsetof(sockaddr_un, sun_path) + 1;
+  sockaddr_un address{};
+  socklen_t size = sizeof address;
+  if (call(SYS_getsockname, descriptor, number(&address), number(&size)) != 0 || address.sun_family != AF_UNIX ||
+      size <= kBefore || address.sun_path[0] != '\0')
+    return {};
+  const size_t length = std::min<size_t>(size - kBefore, out.size());
+  std::memcpy(out.data(), address.sun_path + 1, length);
+  return {out.data(), length};
+}
+
+bool socket_cookie(int descriptor, uint64_t& out) noexcept {
+  socklen_t size = sizeof out;
+  return call(SYS_getsockopt, descriptor, SOL_SOCKET, SO_COOKIE, number(&out), number(&size)) == 0;
+}
+
+bool peer_user(int descriptor, uint32_t& out) noexcept {
+  ucred peer{};
+  socklen_t size = sizeof peer;
+  if (call(SYS_getsockopt, descriptor, SOL_SOCKET, SO_PEERCRED, number(&peer), number(&size)) != 0) return false;
+  out = peer.uid;
+  return true;
+}
+
+int64_t receive(int descriptor, std::span<char> out) noexcept {
+  return call(SYS_recvfrom, descriptor, number(out.data()), static_cast<long>(out.size()), MSG_DONTWAIT);
+}
+
+int64_t send(int descriptor, std::string_view bytes) noexcept {
+  return call(SYS_sendto, descriptor, number(bytes.data()), static_cast<long>(bytes.size()),
+              MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 bool random(std::span<std::byte> out) noexcept {

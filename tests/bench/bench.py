@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import governor
 import homes
 import instructions
 import measure
@@ -107,6 +108,12 @@ def bench_samples(bench: Bench) -> Part:
 def bench_sinks(bench: Bench) -> Part:
     figures = sinks.measure_all(bench.library, bench.rounds.sinks, bench.rounds.scale, bench.rng)
     return Part(sinks.report(figures), sinks.verdicts(figures), sinks.record(figures))
+
+
+def bench_governor(bench: Bench) -> Part:
+    rounds, scale = bench.rounds.pairs, bench.rounds.scale
+    figures = governor.measure_all(bench.pairs, bench.floor, bench.library, rounds, scale, bench.rng)
+    return Part(governor.report(figures), governor.verdicts(figures), governor.record(figures))
 
 
 def bench_million(bench: Bench) -> Part:
@@ -334,6 +341,7 @@ PARTS: dict[str, Callable[[Bench], Part]] = {
     "homes": bench_homes,
     "samples": bench_samples,
     "sinks": bench_sinks,
+    "governor": bench_governor,
     "million": bench_million,
     "programs": bench_programs,
 }

@@ -10,7 +10,6 @@
 #include <string>
 #include <vector>
 
-#include "config/described.h"
 #include "preload/base/fault.h"
 
 namespace poireau::config {
@@ -35,7 +34,7 @@ class LoadTest : public testing::Test {
     told.clear();
     for (const OptionInfo& option : all_options()) {
       Text scratch;
-      EXPECT_EQ(set(option.name(), described(option).show_default(scratch), "built-in", Phase::at_load), SetResult::ok);
+      EXPECT_EQ(set(option.name(), option.show_default(scratch), "built-in", Phase::at_load), SetResult::ok);
     }
   }
   std::string path(const std::string& name) const { return directory_ + "/" + name; }
@@ -326,7 +325,7 @@ TEST_F(LoadTest, TheGeneratedFileSetsEveryOptionToItsDefault) {
   EXPECT_EQ(lines_about(text), Lines{});
   for (const OptionInfo& option : all_options()) {
     Text scratch, fresh;
-    EXPECT_EQ(option.show(scratch), described(option).show_default(fresh)) << option.name();
+    EXPECT_EQ(option.show(scratch), option.show_default(fresh)) << option.name();
     EXPECT_EQ(origin(option), path("poireau.toml")) << option.name();
   }
 }

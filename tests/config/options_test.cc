@@ -7,7 +7,6 @@
 #include <string>
 #include <thread>
 
-#include "config/described.h"
 #include "config/explain.h"
 
 namespace poireau::config {
@@ -21,7 +20,7 @@ class OptionsTest : public testing::Test {
   static void reset() {
     for (const OptionInfo& option : all_options()) {
       Text scratch;
-      EXPECT_EQ(set(option.name(), described(option).show_default(scratch), "built-in", Phase::at_load), SetResult::ok);
+      EXPECT_EQ(set(option.name(), option.show_default(scratch), "built-in", Phase::at_load), SetResult::ok);
     }
   }
   static SetResult put(std::string_view name, std::string_view text) { return set(name, text, "test", Phase::at_load); }
@@ -35,7 +34,7 @@ class OptionsTest : public testing::Test {
 TEST_F(OptionsTest, EveryOptionStartsWithItsDefault) {
   for (const OptionInfo& option : all_options()) {
     Text scratch, fresh;
-    EXPECT_EQ(option.show(scratch), described(option).show_default(fresh)) << option.name();
+    EXPECT_EQ(option.show(scratch), option.show_default(fresh)) << option.name();
   }
   EXPECT_EQ(period(), 512u << 10);
   EXPECT_EQ(options.log.load(), LogLevel::error);
@@ -102,12 +101,37 @@ TEST_F(OptionsTest, ACountIsDecimalOrHexadecimalOf64Bits) {
   EXPECT_EQ(options.seed.load(), ~uint64_t{0});
 }
 
+TEST_F(OptionsTest, AShareIsAPercentageOrOff) {
+  const std::tuple<const char*, uint64_t, const char*> cases[] = {{"0.5%", 5'000, "0.5%"},
+                                                                  {"0.5 %", 5'000, "0.5%"},
+                                                                  {"0.5", 5'000, "0.5%"},
+
+                                                                  {"5", 50'000, "5%"},
+                                                                  {"12.34%", 123'400, "12.34%"},
+                                                                  {"0.0001%", 1, "0.0001%"},
+                                                                  {"0.01%", 100, "0.01%"},
+                                                                  {"100%", 1'000'000, "100%"},
+                                                                  {"3.", 30'000, "3%"},
+                                                                  {"10.0600%", 100'600, "10.06%"},
+                                                                  {"off", 0, "off"}};
+  for (const auto& [text, value, shown] : cases) {
+    EXPECT_EQ(put("overhead_budget", text), SetResult::ok) << text;
+    EXPECT_EQ(options.overhead_budget.load(), value) << text;
+    EXPECT_EQ(text_of("overhead_budget"), shown);
+  }
+  for (const char* text : {"", "%", ".5%", "-1%", "0.5x", "0.x", "1e-3", "on", "0.5%%", "1,5%", "nan", "0.5% ", "0..5"})
+    EXPECT_EQ(put("overhead_budget", text), SetResult::malformed) << text;
+  for (const char* text : {"0", "0%", "0.0", "101%", "100.0001%", "0.00001%", "99999999999999999999%"})
+    EXPECT_EQ(put("overhead_budget", text), SetResult::out_of_range) << text;
+  EXPECT_EQ(options.overhead_budget.load(), 0u);
+}
+
 TEST_F(OptionsTest, AFlagIsOnOrOffOrTrueOrFalse) {
   Flag flag(false);
-  for (const char* text : {"on", "true"}) EXPECT_TRUE(flag.set(text) == SetResult::ok && flag.load()) << text;
-  for (const char* text : {"", "yes", "1", "ON", "onn"}) EXPECT_EQ(flag.set(text), SetResult::malformed) << text;
+  for (const char* text : {"on", "true", "1"}) EXPECT_TRUE(flag.set(text) == SetResult::ok && flag.load()) << text;
+  for (const char* text : {"", "yes", "01", "ON", "onn"}) EXPECT_EQ(flag.set(text), SetResult::malformed) << text;
   EXPECT_TRUE(flag.load());
-  for (const char* text : {"off", "false"}) EXPECT_TRUE(flag.set(text) == SetResult::ok && !flag.load()) << text;
+  for (const char* text : {"off", "false", "0"}) EXPECT_TRUE(flag.set(text) == SetResult::ok && !flag.load()) << text;
 }
 
 TEST_F(OptionsTest, AChoiceIsOneOfItsNames) {
@@ -273,8 +297,7 @@ TEST_F(OptionsTest, OnlyLiveOptionsChangeLater) {
   for (const OptionInfo& option : all_options()) {
     Text scratch;
     const SetResult wanted = option.changes == Phase::live ? SetResult::ok : SetResult::too_late;
-    EXPECT_EQ(set(option.name(), described(option).show_default(scratch), "test", Phase::live), wanted)
-        << option.name();
+    EXPECT_EQ(set(option.name(), option.show_default(scratch), "test", Phase::live), wanted) << option.name();
   }
 }
 

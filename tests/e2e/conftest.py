@@ -142,3 +142,34 @@ def tell(program: Callable[..., Path], library: Path, traces_parent: Path) -> It
     for each in started:
         each.process.kill()
         each.process.wait()
+
+
+@pytest.fixture
+def controlled(program: Callable[..., Path], library: Path, traces_parent: Path) -> Iterator[Callable[..., Told]]:
+    """controlled(env) starts tests/programs/controlled.c, which is at work unless `work` is empty."""
+    started: list[Told] = []
+
+    def start(
+        env: Mapping[str, str] | None = None,
+        before: Sequence[str | Path] = (),
+        *,
+        arguments: Sequence[str] = (),
+        flags: Sequence[str] = (),
+        preload: Sequence[str | Path] = (),
+        work: str = "work 1 1000 4",
+        **more: object,
+    ) -> Told:
+        own = {"POIREAU_SAMPLE_PERIOD": "64K", "POIREAU_STACK_DEPTH": "3", "POIREAU_OVERHEAD_BUDGET": "off"} | (
+            env or {}
+        )
+        own["LD_PRELOAD"] = ":".join(map(str, [library, *preload]))
+        environment = clean_environment(**every_call(traces_parent, own))
+        started.append(Told([*before, program("controlled.c", *flags), *arguments], environment, **more))
+        if work:
+            started[-1](work)
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.process.kill()
+        each.process.wait()

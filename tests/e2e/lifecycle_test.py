@@ -13,6 +13,7 @@ NEW = """generations 0 1 0 {}
 identities: child different, parent after same, other child different, children different
 picks: child different, parent after different, children different
 """
+ALONE = {"POIREAU_CONTROL": "off"}  # but for the control socket, nothing of ours stays open
 FORKS = ["fork", "threads", "raw", "_Fork", "clone"]
 
 
@@ -60,12 +61,12 @@ def test_a_child_in_its_parents_memory_changes_nothing(program, run_preloaded, e
 
 @pytest.mark.parametrize("period", ["1", "512KiB", "0"])
 def test_the_library_leaves_no_trace_in_the_process(program, same_as_bare, period):
-    same_as_bare([program("footprint.c")], {"POIREAU_SAMPLE_PERIOD": period, "POIREAU_GUARD": "off"})
+    same_as_bare([program("footprint.c")], {**ALONE, "POIREAU_SAMPLE_PERIOD": period, "POIREAU_GUARD": "off"})
 
 
 @pytest.mark.parametrize("mechanism", ["markers", "mprotect"])
 def test_guarded_homes_leave_two_signal_handlers_and_nothing_else(program, run_bare, run_preloaded, mechanism):
-    environment = {"POIREAU_SAMPLE_PERIOD": "1", "POIREAU_GUARD_MECHANISM": mechanism}
+    environment = {**ALONE, "POIREAU_SAMPLE_PERIOD": "1", "POIREAU_GUARD_MECHANISM": mechanism}
     bare, ours = (run([program("footprint.c")], environment) for run in (run_bare, run_preloaded))
     assert ours.stdout != bare.stdout
     assert re.sub("(SigCgt:.*)440", r"\g<1>000", ours.stdout) == bare.stdout

@@ -93,13 +93,13 @@ def test_what_a_child_does_with_its_parents_blocks_is_told_in_its_own_trace(tell
 
 
 def test_a_child_made_by_vfork_tells_its_parents_trace_and_what_it_executes_its_own(program, traced, traces_parent):
-    done = traced([program("lifecycle.c"), "vfork+exec"])
+    done = traced([program("lifecycle.c", "-DREQUESTS=500"), "vfork+exec"])
     assert done.returncode == 0
     found = traces.read_all(traces_parent)
     assert len(found) == 3  # and two that it executed
     assert all(trace.process["generation"] == 0 and trace.parent_run_id == (0, 0) for trace in found)
     assert len({trace.run_id for trace in found}) == 3
-    assert Counter(len([e for e in trace.of("alloc") if e["size"] == 16]) for trace in found) == {8000: 1, 4000: 2}
+    assert Counter(len([e for e in trace.of("alloc") if e["size"] == 16]) for trace in found) == {1000: 1, 500: 2}
 
 
 def test_a_program_that_executes_another_has_ended(program, traced, traces_parent):

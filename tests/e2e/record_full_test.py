@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 
 import pytest
 
@@ -33,7 +34,7 @@ def phantoms(trace: traces.Trace) -> list[traces.Event]:
 
 def test_a_program_goes_on_when_the_disk_is_full(told, small_disk):
     told("keep 1000 7001")
-    told("pass 20000 7002")
+    told("pass 6000 7002")
     told("drop")
     complaints = told.finish()
     assert complaints.count("\n") == 1, complaints
@@ -54,14 +55,15 @@ def test_what_died_while_the_disk_was_full_is_told_once_there_is_space(told, sma
     ballast = small_disk / "ballast"
     ballast.write_bytes(bytes(400 << 10))
     told("keep 1000 7001")
-    told("pass 20000 7002")
+    told("pass 3000 7002")
     told("drop")
     ballast.unlink()
     subprocess.run(["mount", "-o", "remount,size=32m", small_disk], check=True)
     # It may look for space but now and then.
     for _ in range(20):
-        told("keep 1000 7003")
+        told("keep 100 7003")
         told("drop")
+        time.sleep(0.01)
     told.finish()
     trace = traces.read_one(small_disk / "traces")
     assert sum(traces.drops(trace.events).values()) > 0
@@ -74,13 +76,13 @@ def test_a_disk_that_fills_again_and_again_leaves_no_phantoms(told, small_disk):
     told("pass 1 7003")  # the trace is there before the disk is full
     for _ in range(6):
         ballast.write_bytes(bytes(max(0, free_bytes(small_disk) - 8192)))
-        told("keep 700 7001")
-        told("swap 3000 3000")
+        told("keep 200 7001")
+        told("swap 500 3000")
         told("drop")
         ballast.unlink()
-        subprocess.run(["mount", "-o", "remount,size=64m", small_disk], check=True)
+        subprocess.run(["mount", "-o", "remount,size=8m", small_disk], check=True)
         for _ in range(5):
-            told("keep 500 7003")
+            told("keep 100 7003")
             told("drop")
     told.finish()
     trace = traces.read_one(small_disk / "traces")

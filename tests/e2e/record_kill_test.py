@@ -39,7 +39,7 @@ def sizes_asked(thread: int, count: int) -> list[int]:
 @pytest.mark.slow
 def test_every_completed_event_outlives_the_process(program, library, scale, seed, tmp_path, exercised):
     draw = random.Random(seed)
-    for run in range(scale(200)):
+    for run in range(scale(100)):
         parent = tmp_path / f"traces{run}"
         more = {"LD_PRELOAD": str(library), "POIREAU_STACK_DEPTH": "3"}
         environment = clean_environment(**every_call(parent, more))

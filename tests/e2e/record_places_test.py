@@ -84,7 +84,7 @@ def test_a_limit_on_the_size_of_files_kills_nobody(tell, traces_parent, limit):
     told = tell()
     told(f"limit {limit}")
     told("keep 100 7001")
-    told("swap 20000 100")
+    told(f"swap {3000 + limit // 128} 100")
     told("drop")
     complaints = told.finish()
     assert complaints.count("\n") <= 1

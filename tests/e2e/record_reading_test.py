@@ -22,7 +22,7 @@ def test_it_can_be_read_while_it_is_written(tell, traces_parent):
     told = tell(QUICK)
     told("keep 100 7001")
     seen = 0
-    told.process.stdin.write("swap 15000 100\n")  # goes on meanwhile
+    told.process.stdin.write("swap 5000 100\n")  # goes on meanwhile
     told.process.stdin.flush()
     for _ in range(3):
         trace = traces.read_one(traces_parent)
@@ -36,12 +36,12 @@ def test_it_can_be_read_while_it_is_written(tell, traces_parent):
 def test_it_can_be_read_while_its_oldest_files_go(tell, traces_parent):
     """A file may go between the list and the reading, which babeltrace2 tells by refusing; never for any other reason,
     and never twice in a row for long."""
-    told = tell({**QUICK, "POIREAU_TRACE_LIMIT": "1M"})
+    told = tell({**QUICK, "POIREAU_TRACE_LIMIT": "512K"})
     told("keep 100 7001")
     told.process.stdin.write("swap 200000 100\n")
     told.process.stdin.flush()
     read = 0
-    for _ in range(8):
+    for _ in range(6):
         try:
             assert traces.read_one(traces_parent).process["process"] == told.process.pid
             read += 1

@@ -188,6 +188,7 @@ TEST_F(ReportTest, TheRestSaysWhoAndWhenAndWhatFollows) {
       "    0x1234\n"
       "    0x5678\n"
       "  guarded 1 in 4 of such blocks\n"
+      "  a sample every 512KiB \\(governed\\), guards governed\n"
       "  going on; on_error = abort would stop here\n");
   EXPECT_TRUE(std::regex_match(text, whole)) << text;
 }
@@ -312,9 +313,9 @@ TEST_F(ReportTest, AFaultShowsItsRegistersAndItsOwnStack) {
   sigaction(SIGSEGV, &theirs, nullptr);
   ASSERT_GT(lines.size(), 8u);
   const auto begin = std::find(lines.begin(), lines.end(), "  registers:");
-  ASSERT_EQ(lines.end() - begin, 7) << "five lines of them, and what follows";
+  ASSERT_EQ(lines.end() - begin, 8) << "five lines of them, how was sampled, and what follows";
   std::string all;
-  for (auto line = begin + 1; line != lines.end() - 1; ++line) all += *line;
+  for (auto line = begin + 1; line != lines.end() - 2; ++line) all += *line;
   const auto shown = [](const char* name, uintptr_t value) {
     char text[40];
     snprintf(text, sizeof text, " %s=%016lx", name, value);
@@ -344,7 +345,8 @@ TEST_F(ReportTest, LinesOfTwoThreadsDoNotMix) {
   const std::regex known(
       "poireau: report_test\\[\\d+\\]: use after free: read at 0x200000001000, 0 bytes into a freed 24-byte block from "
       "malloc|  by thread \\d+ \"[^\"]*\":|    (0x1234|[^ ]+\\+0x[0-9a-f]+)|  (allocated|freed) \\d+\\.\\d{3} s ago by "
-      "thread 7[78]:?|  going on; on_error = abort would stop here");
+      "thread 7[78]:?|  a sample every 512KiB \\(governed\\), guards governed|  going on; on_error = abort would stop "
+      "here");
   for (const std::string& line : lines) EXPECT_TRUE(std::regex_match(line, known)) << line;
   EXPECT_EQ(std::count_if(lines.begin(), lines.end(), [](auto& line) { return line.starts_with("poireau: "); }),
             4 * kEach);

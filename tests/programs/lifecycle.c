@@ -12,7 +12,10 @@
 
 #include "stats.h"
 
-enum { kRequests = 4000 };
+#ifndef REQUESTS
+#define REQUESTS 4000
+#endif
+enum { kRequests = REQUESTS };
 struct life {
   struct poireau_stats stats;
   char picked[kRequests];

@@ -97,7 +97,6 @@ def test_stacks_are_right_and_nothing_faults(name: str, unwinder: str, exercised
         exercised.count("stacks by rows and by libgcc", name, samples)
 
 
-@pytest.mark.skipif(shutil.which("redis-server") is None, reason="redis-server is not installed")
 def test_stacks_of_redis_are_right(tmp_path: Path, exercised: Exercised) -> None:
     with server(SETTING, tmp_path) as (port, end):
         assert "3000" in ask(port, "EVAL", FILL, "0").stdout

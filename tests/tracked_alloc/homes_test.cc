@@ -7,6 +7,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <bit>
 #include <cstdio>
 #include <cstring>
 #include <map>
@@ -253,6 +255,96 @@ TEST_P(Homes, LargeBlocksGrowAndShrinkWhereTheyAre) {
       EXPECT_TRUE(faults(block + 30 * kStep + 2 * 4096));
     });
   }
+}
+
+TEST_P(Homes, TheCensusIsByTheBitsOfSizes) {
+  alone([] {
+    Random random{7};
+    std::vector<std::pair<void*, Wanted>> blocks;
+    const auto agree = [&blocks] {
+      std::vector<Share> model(kSizeClasses);
+      Census sum{};
+      for (const auto& [block, its] : blocks) {
+        Share& share = model[static_cast<size_t>(std::bit_width(its.size))];
+        share.blocks += 1;
+        share.bytes += its.size;
+        share.periods += its.birth.period;
+        sum.live += 1;
+        sum.live_bytes += its.size;
+      }
+      for (unsigned n = 0; n < kSizeClasses; ++n) {
+        EXPECT_EQ(share_of(n).blocks, model[n].blocks) << n;
+        EXPECT_EQ(share_of(n).bytes, model[n].bytes) << n;
+        EXPECT_EQ(share_of(n).periods, model[n].periods) << n;
+      }
+      EXPECT_EQ(census().live, sum.live);
+      EXPECT_EQ(census().live_bytes, sum.live_bytes);
+    };
+    uint64_t placed = 0;
+    int resized = 0;
+    for (int i = 0; i < 3000; ++i) {
+      Wanted its = wanted(random.next() >> (44 + multiply_high(20, random.next())));
+      its.birth.period = 1 + random.next() % 1000;
+      if (random.next() % 3 != 0 || blocks.empty()) {
+        void* const block = allocate(its, policy_of(i % 2 == 0 ? ration::kAll : ration::kNone)).block;
+        ASSERT_NE(block, nullptr);
+        blocks.emplace_back(block, its);
+        ++placed;
+        continue;
+      }
+      auto& [block, old] = blocks[random.next() % blocks.size()];
+      const Claim got = claim(block);
+      if (resize(got, its)) {
+        old = its;
+        ++resized;
+        continue;
+      }
+      finish(got, now(), kGuardAll);
+      std::swap(blocks.back(),
+                *std::find_if(blocks.begin(), blocks.end(), [at = block](auto& b) { return b.first == at; }));
+      blocks.pop_back();
+    }
+    EXPECT_GT(resized, 100);
+    EXPECT_EQ(census().placed, placed);
+    agree();
+    const pid_t child = fork();
+    if (child == 0) {
+      agree();
+      _exit(HasFailure() ? 1 : 0);
+    }
+    int status = -1;
+    ASSERT_EQ(waitpid(child, &status, 0), child);
+    EXPECT_EQ(status, 0);
+
+    std::map<uintptr_t, int> seen;
+    region::Id at{};
+    int parts = 1;
+    while (for_some_live(at, 100, [&seen](const Claim& each) { ++seen[each.block.address]; })) ++parts;
+    EXPECT_GT(parts, 10);
+    EXPECT_EQ(seen.size(), blocks.size());
+    for (const auto& [block, its] : blocks) EXPECT_EQ(seen[reinterpret_cast<uintptr_t>(block)], 1);
+    for (const auto& [block, its] : blocks) finish(claim(block), now(), kGuardAll);
+    blocks.clear();
+    agree();
+  });
+}
+
+TEST_P(Homes, DamageIsKnownTheSecondTime) {
+  alone([] {
+    const Policy policy = policy_of(ration::kNone);
+    for (int i = 0; i < 100; ++i) {  // its home has had damage before
+      char* const block = static_cast<char*>(allocate(wanted(20), policy).block);
+      Claim got = claim(block);
+      EXPECT_FALSE(inspect(got).known);
+      block[20] ^= 1;
+      EXPECT_FALSE(inspect(got).known);
+      put_back(got);
+      got = claim(block);
+      EXPECT_TRUE(inspect(got).known);
+      EXPECT_NE(inspect(got).behind.first, 0u);
+      finish(got, now(), policy);
+    }
+  });
 }
 
 TEST_P(Homes, WhereAllHomesAreInQuarantineTheOldestLeave) {

@@ -1,0 +1,55 @@
+"""What a program's stats say, in figures for people."""
+
+from __future__ import annotations
+
+from poireau import estimate
+from poireau.control import Answer
+from poireau.estimate import Estimate
+from poireau.reach import plain
+from poireau.text import as_size
+
+
+def number(stats: Answer, name: str) -> int:
+    value = stats.get(name)
+    return value if type(value) is int else 0
+
+
+def group(stats: Answer, name: str) -> Answer:
+    value = stats.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def by_calls(stats: Answer) -> bool:
+    return stats.get("by_calls") is True
+
+
+def period(stats: Answer) -> str:
+    """In force, and who decides about it."""
+    now = number(stats, "period")
+    if stats.get("armed") is not True or now == 0:
+        return "dormant"
+    amount = f"{now} calls" if by_calls(stats) else as_size(now)
+    return f"{amount} {plain(str(group(stats, 'governor').get('period', '?')))}"
+
+
+def live(stats: Answer) -> Estimate | None:
+    """Bytes that are alive now, sampled or not."""
+    classes = stats.get("live_by_size")
+    if not isinstance(classes, list):
+        return None
+    groups = []
+    for each in classes:
+        if not isinstance(each, list) or len(each) != 4 or not all(type(figure) is int for figure in each):
+            return None
+        groups.append(estimate.Group(*each[1:]))
+    return estimate.total_bytes(groups, by_calls(stats))
+
+
+def live_text(stats: Answer) -> str:
+    """With the margin in which it lies with 95 % certainty."""
+    total = live(stats)
+    if total is None:
+        return "-"
+    if total.value == 0 and number(stats, "period") != 1:
+        return "-" if by_calls(stats) else f"< {as_size(estimate.unseen_bytes(number(stats, 'period')))}"
+    return as_size(total.value) + (f" \u00b1 {as_size(total.margin)}" if total.deviation else "")

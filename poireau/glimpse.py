@@ -1,0 +1,141 @@
+"""A glimpse at the end of a trace that is being written: when its process sampled last, and how often it does.
+
+This is what a program's own silence is explained with, so it is cheap: the newest packets, nothing else. How events lie
+in packets is preload/ctf.cc's; what they hold is in events.py.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import re
+import stat
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from poireau.events import KINDS
+
+PACKET = 64 << 10
+MAGIC = 0xC1FC1FC1
+HEADER = struct.Struct("<I16sIQQQII")  # ..., stream class, bits of content, of the packet, sequence, process, file
+SAMPLED = ("alloc", "resize")
+_EVENT = struct.Struct("<HQ")
+_NAMES = tuple(KINDS)
+_NUMBERS = {"u8": 1, "u16": 2, "u32": 4, "u64": 8, "hex": 8}
+_ITEMS = {"bytes": 1, "frames": 8}
+_MOST_PACKETS = 4  # looked at
+
+
+@dataclass(frozen=True)
+class Pace:
+    last: int | None = None  # the last sample, in nanoseconds of CLOCK_MONOTONIC
+    gap: float | None = None  # mean nanoseconds between the last samples
+
+    def silence(self, now: int) -> float | None:
+        """Seconds since the last sample."""
+        return None if self.last is None else max(0, now - self.last) / 1e9
+
+    def wait(self, now: int) -> float | None:
+        """Seconds in which the next sample is to be expected: as ever, or as long again as it has been silent."""
+        silence = self.silence(now)
+        return None if silence is None else max(silence, (self.gap or 0) / 1e9)
+
+
+def pace_of(trace: Path) -> Pace:
+    times: list[int] = []
+    for seen, packet in enumerate(_packets_backwards(trace, "samples")):
+        times = [time for name, time, _ in events(packet) if name in SAMPLED] + times
+        if len(times) >= 2 or seen + 1 == _MOST_PACKETS:
+            break
+    if not times:
+        return Pace()
+    return Pace(times[-1], (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else None)
+
+
+def settings_of(trace: Path) -> dict[str, str]:
+    """The options in force, by name, as far as the trace tells."""
+    settings: dict[str, str] = {}
+    for packet in reversed(list(_packets_backwards(trace, "facts"))):
+        for name, _, fields in events(packet):
+            if name == "process":
+                lines = fields["options"].splitlines()
+                settings.update(line.split("=", 1) for line in lines if "=" in line)
+            elif name == "option":
+                settings[fields["name"]] = fields["value"]
+    return settings
+
+
+def open_file(path: Path) -> io.FileIO:
+    """A file of a trace, which its program might have made anything else."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    file = io.FileIO(descriptor)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, f"{path.name} is not a file")
+    return file
+
+
+def number_of(file: Path) -> int:
+    """A file's number. One that is overwritten gets a new one, which only its packets tell; 0: it holds nothing."""
+    try:
+        with open_file(file) as opened:
+            header = HEADER.unpack(opened.read(HEADER.size))
+    except (OSError, struct.error):
+        return 0
+    return int(header[7]) if header[0] == MAGIC else 0
+
+
+def files_of(trace: Path, stream: str) -> list[Path]:
+    """In the order of their events."""
+    try:
+        files = [path for path in trace.iterdir() if re.fullmatch(stream + r"_\d+", path.name)]
+    except OSError:
+        return []
+    return sorted(files, key=number_of)
+
+
+def events(packet: bytes) -> Iterator[tuple[str, int, dict[str, Any]]]:
+    """Name, time and fields of each, up to what is damaged."""
+    at = HEADER.size
+    try:
+        while at < len(packet):
+            kind, time = _EVENT.unpack_from(packet, at)
+            at += _EVENT.size
+            fields = {}
+            for name, form in KINDS[_NAMES[kind]].items():
+                fields[name], at = _field(packet, at, form)
+            yield _NAMES[kind], time, fields
+    except (struct.error, ValueError, IndexError):
+        return
+
+
+def _field(packet: bytes, at: int, form: str) -> tuple[Any, int]:
+    """What it is, and where the next one begins."""
+    if form in _NUMBERS:
+        end = at + _NUMBERS[form]
+        return int.from_bytes(packet[at:end], "little"), end
+    if form == "text":
+        end = packet.index(b"\0", at)
+        return packet[at:end].decode("utf-8", "surrogateescape"), end + 1
+    end = at + 2 + int.from_bytes(packet[at : at + 2], "little") * _ITEMS[form]
+    return packet[at + 2 : end], end
+
+
+def _packets_backwards(trace: Path, stream: str) -> Iterator[bytes]:
+    """Those that hold events, each as far as it is filled."""
+    for path in reversed(files_of(trace, stream)):
+        try:
+            with open_file(path) as file:
+                for at in range(file.seek(0, 2) - PACKET, -1, -PACKET):
+                    file.seek(at)
+                    header = HEADER.unpack(file.read(HEADER.size))
+                    content = min(header[3] // 8, PACKET)
+                    if header[0] == MAGIC and content > HEADER.size:
+                        file.seek(at)
+                        yield file.read(content)
+        except (OSError, struct.error):
+            continue

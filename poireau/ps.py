@@ -1,0 +1,172 @@
+"""Which instrumented processes there are, and how each of them is: what `ps` shows."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from poireau import figures, glimpse, processes, sockets
+from poireau.control import Answer, Exchange, Request, talk
+from poireau.errors import Failure
+from poireau.estimate import Estimate
+from poireau.processes import Process
+from poireau.reach import duration, plain, state, user_name
+from poireau.text import table
+
+SCHEMA = "poireau.ps"
+SCHEMA_VERSION = 1
+SECONDS = 0.3
+AT_ONCE = 200  # connections
+MOST_WAITING = 4  # a program that takes no turn keeps what waits; `ctl` is to find room among it
+HEADS = ("PID", "USER", "PROGRAM", "PERIOD", "SAMPLES", "LIVE", "DROPS", "COST", "ERRORS", "TRACE OR STATE")
+NUMBERS = ("PID", "SAMPLES", "LIVE", "DROPS", "COST", "ERRORS")
+
+
+@dataclass(frozen=True)
+class Row:
+    process: Process
+    state: str  # "answers", or why there are no figures
+    trace: str | None  # as the process itself calls it
+    stats: Answer | None = None
+
+    @property
+    def live(self) -> Estimate | None:
+        return None if self.stats is None else figures.live(self.stats)
+
+
+@dataclass(frozen=True)
+class Survey:
+    rows: Sequence[Row]
+    complaints: Sequence[str]
+
+
+def survey(seconds: float = SECONDS) -> Survey:
+    """All that this user may speak to, by pid."""
+    complaints: list[str] = []
+    rows: dict[int, Row] = {}
+    everywhere = (listener for network in sockets.networks() for listener in sockets.listeners(network))
+    found = [listener for listener in everywhere if _may_be_ours(listener.name)]
+    crowded = [listener for listener in found if listener.waiting >= MOST_WAITING]
+    open_ones = [listener for listener in found if listener.waiting < MOST_WAITING]
+    for begin in range(0, len(open_ones), AT_ONCE):
+        for row in _ask(open_ones[begin : begin + AT_ONCE], seconds, complaints):
+            rows.setdefault(row.process.pid, row)
+    for process in filter(_is_ours, _all()):
+        if process.pid in rows:
+            continue
+        if any(listener.name.is_of(process) for listener in crowded):
+            rows[process.pid] = _silent(process)
+        else:
+            unheard = state(process)
+            if unheard is not None and unheard.looked:
+                rows[process.pid] = Row(process, unheard.text, _trace(process))
+    return Survey([rows[pid] for pid in sorted(rows)], complaints)
+
+
+def _all() -> Iterator[Process]:
+    for pid in processes.pids():
+        try:
+            process = processes.look(pid)
+        except Failure:
+            continue
+        if process is not None:
+            yield process
+
+
+def _is_ours(process: Process) -> bool:
+    return os.geteuid() in (0, process.user)
+
+
+def _may_be_ours(name: sockets.Name) -> bool:
+    """Those of others would only hang up."""
+    try:
+        process = processes.look(name.pid)
+    except Failure:
+        return True
+    return process is None or not name.is_of(process) or _is_ours(process)
+
+
+def _ask(listeners: Sequence[sockets.Listener], seconds: float, complaints: list[str]) -> Iterator[Row]:
+    exchanges: list[tuple[Process, Exchange]] = []
+    with ExitStack() as opened:
+        for listener in listeners:
+            try:
+                connection = opened.enter_context(sockets.connect(listener))
+                process = sockets.server_of(connection, listener.name)
+            except sockets.Squatted as failure:
+                complaints.append(f"{failure}: left alone")
+                continue
+            except Failure:
+                continue  # it has just ended, or its network is closed to us
+            if process is not None and _is_ours(process):
+                exchanges.append((process, Exchange(connection, [Request("stats")])))
+        talk([exchange for _, exchange in exchanges], seconds)
+    for process, exchange in exchanges:
+        yield _row(process, exchange)
+
+
+def _row(process: Process, exchange: Exchange) -> Row:
+    if exchange.failure is not None:
+        return Row(process, plain(str(exchange.failure)), _trace(process))
+    if not exchange.answers:
+        return _silent(process)
+    answer = exchange.answers[0]
+    if answer["ok"] is not True:
+        return Row(process, plain(str(answer.get("error"))), _trace(process))
+    return Row(process, "answers", _trace(process), answer)
+
+
+def _silent(process: Process) -> Row:
+    trace = processes.trace_of(process.pid)
+    pace = glimpse.Pace() if trace is None else glimpse.pace_of(trace)
+    silent = pace.silence(time.clock_gettime_ns(time.CLOCK_MONOTONIC))
+    for_long = "no sample so far" if silent is None else f"last sample {duration(silent)} ago"
+    return Row(process, f"idle: {for_long}", None if trace is None else processes.place(trace))
+
+
+def _trace(process: Process) -> str | None:
+    trace = processes.trace_of(process.pid)
+    return None if trace is None else processes.place(trace)
+
+
+def as_text(rows: Sequence[Row]) -> str:
+    return "".join(f"{line}\n" for line in table(HEADS, [_cells(row) for row in rows], NUMBERS)) if rows else ""
+
+
+def _cells(row: Row) -> list[str]:
+    process, stats = row.process, row.stats
+    who = [str(process.pid), user_name(process.user), plain(process.program)]
+    if stats is None:
+        return [*who, *"-" * 6, row.state]
+    return [
+        *who,
+        figures.period(stats),
+        str(figures.number(stats, "samples")),
+        figures.live_text(stats),
+        str(sum(count for count in figures.group(stats, "drops").values() if type(count) is int)),
+        f"{figures.number(figures.group(stats, 'governor'), 'cost_ppm') / 1e4:.2f}%",
+        str(figures.number(stats, "errors")),
+        plain(row.trace or "none"),
+    ]
+
+
+def as_json(rows: Sequence[Row]) -> dict[str, Any]:
+    return {"schema": SCHEMA, "version": SCHEMA_VERSION, "processes": [_described(row) for row in rows]}
+
+
+def _described(row: Row) -> dict[str, Any]:
+    process, live = row.process, row.live
+    return {
+        "pid": process.pid,
+        "user": process.user,
+        "program": process.program,
+        "state": row.state,
+        "trace": row.trace,
+        "live_bytes": None if live is None else live.value,
+        "live_bytes_margin": None if live is None else live.margin,
+        "stats": None if row.stats is None else {k: v for k, v in row.stats.items() if k not in ("ok", "do")},
+    }

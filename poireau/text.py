@@ -1,0 +1,27 @@
+"""Sizes and tables as people read them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+
+def as_size(size: float) -> str:
+    """Three digits and a unit: 512KiB, 4.51MiB."""
+    if size < 1024:
+        return f"{size:.0f}B"
+    for unit in ("KiB", "MiB", "GiB", "TiB"):
+        size /= 1024
+        if size < 1000 or unit == "TiB":
+            break
+    digits = 0 if size >= 100 or size == int(size) else 1 if size >= 10 else 2
+    return f"{size:.{digits}f}{unit}"
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> Iterator[str]:
+    """Lines; the columns named in `right` hold numbers."""
+    widths = [max(len(row[i]) for row in (heads, *rows)) for i in range(len(heads))]
+    for row in (heads, *rows):
+        cells = [
+            cell.rjust(width) if head in right else cell.ljust(width) for cell, width, head in zip(row, widths, heads)
+        ]
+        yield "  ".join(cells).rstrip()
