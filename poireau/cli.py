@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
 import os
 import secrets
@@ -13,13 +15,47 @@ from dataclasses import asdict
 from pathlib import Path
 
 from poireau import __version__, ctl, doctor, launch, layout, options, ps, snapshot
-from poireau.errors import REFUSED, USAGE, Failure
+from poireau.errors import OUR_FAILURE, REFUSED, USAGE, Failure
+from poireau.text import plain
 
 INTERRUPTED = 130
 MOST_SECONDS = 1e6
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr is: what is named may have any name
+    try:
+        try:
+            return _obey(arguments)
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except Failure as failure:
+        _complain(str(failure))
+        return failure.status
+    except BrokenPipeError:
+        _print_no_more()
+        return 0
+    except OSError as error:
+        _print_no_more()
+        _complain(f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error))
+        return OUR_FAILURE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _complain(text: str) -> None:
+    print(f"poireau: {plain(text)}", file=sys.stderr, flush=True)
+
+
+def _print_no_more() -> None:
+    """What could not be written is not tried again at the end."""
+    with contextlib.suppress(OSError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _obey(arguments: Sequence[str] | None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     parser = _parser()
     # argparse would take the program's own options for ours, and each Python treats a -- differently.
@@ -34,16 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if parsed.verb is None:
         parser.print_help()
         return USAGE
-    try:
-        return int(parsed.act(parsed))
-    except Failure as failure:
-        print(f"poireau: {failure}", file=sys.stderr)
-        return failure.status
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 0
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    return int(parsed.act(parsed))
 
 
 def _split(given: list[str]) -> tuple[list[str], str, list[str]]:
@@ -91,9 +118,10 @@ def _parser() -> argparse.ArgumentParser:
         "ps",
         help="list the running programs that have the library preloaded",
         description="Lists what is preloaded and may be spoken to: the processes of this user, or of all for root, "
-        "those of other network namespaces among them. LIVE is an estimate, with a 95 %% interval. A program answers "
-        "at its next sample; one that did not in time is called idle. Where there is none, nothing is printed but a "
-        "line on standard error, and the exit status is 0 all the same.",
+        "those of other network namespaces among them. LIVE is an estimate, with a 95 % interval, of what is alive "
+        "of the memory that was requested while they were armed; COST a share of their CPU time. A program answers at "
+        "its next sample; one that did not in time is called idle. Where there is none, a line on standard error says "
+        "so, and the exit status is 0.",
     )
     listing.add_argument("--json", action="store_true", help="all there is to know, for a program to read")
     listing.add_argument("--wait", metavar="SECONDS", type=_seconds, default=ps.SECONDS, help="for answers (0.3)")
@@ -103,20 +131,28 @@ def _parser() -> argparse.ArgumentParser:
         "ctl",
         help="ask or change a running program",
         usage="poireau ctl [--json] [--wait SECONDS] [--to DIR] PID VERB [NAME [VALUE]]...",
-        description="VERB is one of: "
-        + ", ".join(f"{verb} {form}".strip() for verb, form in ctl.ARGUMENTS.items())
-        + ". A program carries it out at its next sample: what it has not answered by then stays queued. Exit status: "
-        "0 done or queued, 1 refused, 2 not preloaded (or wrong use), 3 no answer in time.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Has a program that has the library preloaded do one of these, at its next sample:\n\n"
+        + "\n".join(f"  {verb:<8}  {each.help}" for verb, each in ctl.VERBS.items()),
+        epilog="A change that it has not made in time stays queued. Exit status: 0 done or queued, 1 refused,\n"
+        "2 not preloaded (or wrong use), 3 no answer in time.",
     )
     control.add_argument("pid", metavar="PID", type=_pid)
-    control.add_argument("verb_of_it", metavar="VERB", choices=tuple(ctl.ARGUMENTS), help="what to do: see above")
-    control.add_argument("words", metavar="NAME", nargs="*", help="an option, or with set: NAME VALUE [NAME VALUE]...")
+    control.add_argument("verb_of_it", metavar="VERB", choices=tuple(ctl.VERBS), help="what to do")
+    control.add_argument(
+        "words", metavar="NAME", nargs="*", default=[], help="get NAME; set NAME VALUE [NAME VALUE]..."
+    )
     control.add_argument("--json", action="store_true", help="the answers as they came, a line each")
     control.add_argument("--wait", metavar="SECONDS", type=_seconds, help="for the answer, however idle it is")
     control.add_argument("--to", metavar="DIR", type=Path, help="with snapshot: make DIR, a trace of what is alive")
     control.set_defaults(act=_ctl)
 
-    attach = verbs.add_parser("attach", help="have a running program that has the library preloaded sample")
+    attach = verbs.add_parser(
+        "attach",
+        help="have a running program that has the library preloaded sample",
+        description="Has a program that was started with the library, dormant maybe (POIREAU_ARMED=0), sample from "
+        "now on. Exit status: as for ctl.",
+    )
     attach.add_argument("pid", metavar="PID", type=_pid)
     attach.add_argument("--wait", metavar="SECONDS", type=_seconds, help="for the answer, however idle it is")
     attach.set_defaults(act=_attach)
@@ -161,7 +197,7 @@ def _run(parsed: argparse.Namespace) -> int:
     variables["POIREAU_RUN"] = launch.run_name(parsed.command[0], os.getpid(), time.time(), secrets.token_hex(4))
     plan = launch.plan(parsed.command, variables, launch.inherited_environment(), layout.library())
     if plan.warning is not None:
-        print(f"poireau: {plan.warning}", file=sys.stderr, flush=True)
+        _complain(plan.warning)
     launch.become(plan)
 
 
@@ -192,13 +228,13 @@ def _config(parsed: argparse.Namespace) -> int:
 def _ps(parsed: argparse.Namespace) -> int:
     found = ps.survey(parsed.wait)
     for complaint in found.complaints:
-        print(f"poireau: {complaint}", file=sys.stderr)
+        _complain(complaint)
     if parsed.json:
         print(json.dumps(ps.as_json(found.rows), indent=2))
     else:
         print(ps.as_text(found.rows), end="")
     if not found.rows:
-        print("poireau: nothing is preloaded that you may speak to", file=sys.stderr)
+        _complain("nothing is preloaded that you may speak to")
     return 0
 
 
@@ -225,7 +261,7 @@ def _attach(parsed: argparse.Namespace) -> int:
 
 def _report(outcome: ctl.Outcome) -> int:
     for refusal in outcome.refusals:
-        print(f"poireau: {refusal}", file=sys.stderr)
+        _complain(refusal)
     if outcome.waiting is not None:
         print(ctl.queued(outcome), file=sys.stderr)
     return REFUSED if outcome.refusals else 0

@@ -18,7 +18,8 @@ from poireau.errors import REFUSED, USAGE, Failure
 
 PROTOCOL = 1
 MOST_REQUEST = 4096  # bytes of a line, without its end
-MOST_ANSWER = 4 << 20
+MOST_ANSWER = 256 << 10
+MOST_LEVELS = 4  # of lists and objects in each other
 _NUMBERS, _TEXTS = ("protocol", "pid", "start", "uid"), ("poireau", "run_id", "program", "control")
 
 Answer = Mapping[str, Any]
@@ -118,12 +119,24 @@ class Exchange:
 
 def _understand(line: bytes) -> Answer:
     try:
-        said = json.loads(line.decode("utf-8"))
+        said = json.loads(line.decode("utf-8"), parse_int=_number, parse_constant=_number)
     except (ValueError, RecursionError) as error:
         raise Failure(f"an answer that is no JSON: {shown(line)}", REFUSED) from error
-    if not isinstance(said, dict):
+    if not isinstance(said, dict) or not _is_flat(said, MOST_LEVELS):
         raise Failure(f"an answer that is no object: {shown(line)}", REFUSED)
     return said
+
+
+def _number(text: str) -> int:
+    """Raises ValueError: it is not one that we could count with."""
+    if len(text) > 20 or not -(1 << 64) < int(text) < 1 << 64:
+        raise ValueError(text)
+    return int(text)
+
+
+def _is_flat(value: object, levels: int) -> bool:
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return inside is None or (levels > 0 and all(_is_flat(each, levels - 1) for each in inside))
 
 
 def _greeting(said: Answer) -> Answer:

@@ -2,41 +2,28 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from poireau import figures, processes, snapshot
+from poireau import figures, processes, roots, snapshot
 from poireau.control import Answer, Exchange, Request, talk
 from poireau.errors import NO_ANSWER, REFUSED, USAGE, Failure
 from poireau.processes import Process
-from poireau.reach import Reached, called, duration, plain, reach, silence
-from poireau.text import as_size, table
+from poireau.reach import Reached, called, reach, silence
+from poireau.text import as_size, duration, plain, table
 
 SECONDS = 1.0  # in which a program that allocates answers
 SECONDS_AT_WORK = 10.0  # that some verbs take, once it has begun
-ARGUMENTS = {  # verb -> what follows it
-    "hello": "",
-    "list": "",
-    "get": "NAME",
-    "set": "NAME VALUE [NAME VALUE]...",
-    "arm": "",
-    "disarm": "",
-    "flush": "",
-    "snapshot": "",
-    "stats": "",
-    "verify": "",
-    "quit": "",
-}
 _SECTIONS = {  # of stats
     "sampling": tuple("armed period sample_period by_calls samples sampled_bytes counted_bytes early age_ns".split()),
     "live": ("live", "live_bytes", "guarded", "placed", "errors"),
     "cost": ("cycles", "cycles_per_second"),
     "trace": ("trace", "trace_bytes", "trace_dropped", "trace_lost"),
 }
-READS = ("hello", "list", "get", "stats")
 
 
 @dataclass(frozen=True)
@@ -49,15 +36,15 @@ class Outcome:
 
     @property
     def refusals(self) -> list[str]:
-        refused = [plain(str(answer.get("error"))) for answer in self.answers if answer["ok"] is not True]
+        refused = [str(answer.get("error")) for answer in self.answers if answer["ok"] is not True]
         return refused if self.failure is None else [*refused, f"{called(self.process)}: {self.failure}"]
 
 
 def requests_of(verb: str, words: Sequence[str]) -> list[Request]:
-    form = ARGUMENTS[verb]
+    form = VERBS[verb].form
     several = verb == "set" and len(words) >= 2 and len(words) % 2 == 0
     if not several and (verb == "set" or len(words) != len(form.split())):
-        raise Failure(f"ctl PID {verb}{' ' + form if form else ' takes nothing more'}", USAGE)
+        raise Failure(f"it should read: ctl PID {verb} {form}" if form else f"{verb} takes nothing more", USAGE)
     if several:
         return [Request("set", name, value) for name, value in zip(words[::2], words[1::2])]
     return [Request(verb, *words)]
@@ -81,13 +68,13 @@ def _outcome(reached: Reached, exchange: Exchange, wait: float | None, must_answ
     if greeting is not None and greeting["pid"] != process.inner_pid:
         raise Failure(f"{reached}: it says that it is {greeting['pid']}", REFUSED)
     if exchange.failure is not None and not exchange.answers:
-        raise Failure(f"{reached}: {plain(str(exchange.failure))}", exchange.failure.status)
-    failure = None if exchange.failure is None else plain(str(exchange.failure))
+        raise Failure(f"{reached}: {exchange.failure}", exchange.failure.status)
+    failure = None if exchange.failure is None else str(exchange.failure)
     why = None
     if not exchange.finished:
         why = silence(process) if greeting is None else "it has begun, and is not done"
     outcome = Outcome(process, exchange.requests, exchange.answers, why, failure)
-    pointless = must_answer or all(request.verb in READS for request in exchange.requests)
+    pointless = must_answer or all(VERBS[request.verb].reads for request in exchange.requests)
     if outcome.waiting is not None and (wait is not None or pointless or not exchange.sent):
         spent = "" if wait is None else f"no answer in {duration(wait)}: "
         remedy = "; --wait SECONDS waits for it" if wait is None else "" if pointless else "; still queued"
@@ -107,9 +94,12 @@ def keep_snapshot(outcome: Outcome, directory: Path) -> str:
         raise Failure(f"{called(outcome.process)}: it names no trace that could be copied", REFUSED)
     trace = processes.trace_of(outcome.process.pid)
     if trace is None or trace.name != Path(told).name:  # not mapped, where files can't be
-        trace = processes.PROC / str(outcome.process.pid) / "root" / told.lstrip("/")
+        try:
+            trace = roots.without_links(roots.root_of(outcome.process.pid), told)
+        except OSError as error:
+            raise Failure(f"{called(outcome.process)}: {told} can't be found: {error.strerror}", REFUSED) from error
     names = snapshot.copy(trace, first, directory)
-    return f"{directory}: {len(names)} files; `babeltrace2 {directory}` reads them"
+    return f"{directory}: {len(names)} files; {shlex.join(['babeltrace2', str(directory)])} reads them"
 
 
 def arm(pid: int, wait: float | None) -> tuple[Outcome, str]:
@@ -128,7 +118,7 @@ def arm(pid: int, wait: float | None) -> tuple[Outcome, str]:
 def text_of(request: Request, answer: Answer, process: Process) -> str:
     if answer["ok"] is not True:
         return ""
-    return "".join(f"{line}\n" for line in _TEXTS[request.verb](answer, process))
+    return "".join(f"{line}\n" for line in VERBS[request.verb].text(answer, process))
 
 
 def _hello(answer: Answer, process: Process) -> Iterator[str]:
@@ -203,7 +193,9 @@ def _mappings(process: Process) -> Iterator[str]:
 
 
 def _values(values: Mapping[str, Any], whose: str = "") -> Iterator[str]:
-    return (f"  {whose}{plain(name)}: {_shown(name, value)}" for name, value in values.items())
+    for name, value in values.items():
+        unit = next((unit for unit in ("_ppm", "_ns") if name.endswith(unit)), "")
+        yield f"  {whose}{plain(name[: len(name) - len(unit)])}: {_shown(name, value)}"
 
 
 def _shown(name: str, value: Any) -> str:
@@ -227,20 +219,28 @@ def _quit(answer: Answer, process: Process) -> Iterator[str]:
     yield f"{called(process)} is let go: nothing more is sampled, and it can't be reached any more"
 
 
-_TEXTS: dict[str, Callable[[Answer, Process], Iterator[str]]] = {
-    "hello": _hello,
-    "list": _list,
-    "get": _get,
-    "set": _set,
-    "arm": _arm,
-    "disarm": _arm,
-    "flush": _flush,
-    "snapshot": _snapshot,
-    "stats": _stats,
-    "verify": _verify,
-    "quit": _quit,
+@dataclass(frozen=True)
+class Verb:
+    form: str  # of what follows it
+    help: str
+    text: Callable[[Answer, Process], Iterator[str]]
+    reads: bool = False  # changes nothing: there is no point in it without the answer
+
+
+VERBS = {
+    "hello": Verb("", "who it is, and whether it samples", _hello, reads=True),
+    "list": Verb("", "every option: value, default, origin, range", _list, reads=True),
+    "get": Verb("NAME", "one option", _get, reads=True),
+    "set": Verb("NAME VALUE [NAME VALUE]...", "change options, from the next samples on", _set),
+    "arm": Verb("", "sample", _arm),
+    "disarm": Verb("", "sample nothing more, until it is armed", _arm),
+    "flush": Verb("", "have all that is alive in the newest files of its trace", _flush),
+    "snapshot": Verb("", "the same, and stats; with --to, copy those files", _snapshot),
+    "stats": Verb("", "samples, what is alive, cost, drops", _stats, reads=True),
+    "verify": Verb("", "look for overruns at all live samples", _verify),
+    "quit": Verb("", "let it go for good: it samples nothing more, and can't be asked", _quit),
 }
 
 
 def _word(answer: Answer, name: str) -> str:
-    return plain(str(answer.get(name, "?")))
+    return plain(str(answer.get(name, "?"))) or '""'

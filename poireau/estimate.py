@@ -9,11 +9,13 @@ A request of s bytes is sampled with probability
 Each request that was sampled stands for 1 / q requests like it (Horvitz and Thompson, 1952), and so for s / q bytes.
 The sum over all samples is unbiased whatever the sizes are. Requests are sampled independently of each other, so that
 its variance is, again without bias, the sum of (1 - q) (s / q)^2, and 1.96 standard deviations make a 95 % interval.
+Of ten samples and fewer, they hold the truth less often: some 93 % for seven.
 
 With no sample at all there are fewer than 3 periods of bytes, with the same certainty: exp(-3) is 5 %.
 
 Where only totals of groups of samples are known, each sample is taken for the mean one of its group. s / q bends
-little: within a factor of two in size that makes the estimate at most half a percent too low.
+little: within a factor of two in size that makes the estimate at most 1.3 % too low. Periods are taken for their mean,
+too: of a group that was drawn with very different ones, the estimate may be a fifth too low, and its margin too small.
 """
 
 from __future__ import annotations

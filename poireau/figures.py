@@ -5,8 +5,7 @@ from __future__ import annotations
 from poireau import estimate
 from poireau.control import Answer
 from poireau.estimate import Estimate
-from poireau.reach import plain
-from poireau.text import as_size
+from poireau.text import as_size, plain
 
 
 def number(stats: Answer, name: str) -> int:
@@ -28,8 +27,10 @@ def period(stats: Answer) -> str:
     now = number(stats, "period")
     if stats.get("armed") is not True or now == 0:
         return "dormant"
-    amount = f"{now} calls" if by_calls(stats) else as_size(now)
-    return f"{amount} {plain(str(group(stats, 'governor').get('period', '?')))}"
+    if now == 1:
+        return "every call"
+    rule = plain(str(group(stats, "governor").get("period", "?")))
+    return f"{f'{now} calls' if by_calls(stats) else as_size(now)} {'ungoverned' if rule == 'off' else rule}"
 
 
 def live(stats: Answer) -> Estimate | None:

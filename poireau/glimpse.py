@@ -6,20 +6,20 @@ in packets is preload/ctf.cc's; what they hold is in events.py.
 
 from __future__ import annotations
 
-import errno
-import io
-import os
 import re
-import stat
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from poireau import roots
 from poireau.events import KINDS
 
 PACKET = 64 << 10
+MOST_IN_FILE = 64  # packets: preload/trace.cc makes no larger files
+MOST_FILES = 1 << 14
 MAGIC = 0xC1FC1FC1
 HEADER = struct.Struct("<I16sIQQQII")  # ..., stream class, bits of content, of the packet, sequence, process, file
 SAMPLED = ("alloc", "resize")
@@ -27,7 +27,7 @@ _EVENT = struct.Struct("<HQ")
 _NAMES = tuple(KINDS)
 _NUMBERS = {"u8": 1, "u16": 2, "u32": 4, "u64": 8, "hex": 8}
 _ITEMS = {"bytes": 1, "frames": 8}
-_MOST_PACKETS = 4  # looked at
+_MOST_PACKETS, _MOST_FACTS = 4, 64  # looked at
 
 
 @dataclass(frozen=True)
@@ -59,30 +59,22 @@ def pace_of(trace: Path) -> Pace:
 def settings_of(trace: Path) -> dict[str, str]:
     """The options in force, by name, as far as the trace tells."""
     settings: dict[str, str] = {}
-    for packet in reversed(list(_packets_backwards(trace, "facts"))):
+    for packet in islice(_packets_backwards(trace, "facts"), _MOST_FACTS):
+        newer, settings = settings, {}
         for name, _, fields in events(packet):
             if name == "process":
                 lines = fields["options"].splitlines()
                 settings.update(line.split("=", 1) for line in lines if "=" in line)
             elif name == "option":
                 settings[fields["name"]] = fields["value"]
+        settings.update(newer)
     return settings
-
-
-def open_file(path: Path) -> io.FileIO:
-    """A file of a trace, which its program might have made anything else."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    file = io.FileIO(descriptor)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        file.close()
-        raise OSError(errno.EINVAL, f"{path.name} is not a file")
-    return file
 
 
 def number_of(file: Path) -> int:
     """A file's number. One that is overwritten gets a new one, which only its packets tell; 0: it holds nothing."""
     try:
-        with open_file(file) as opened:
+        with roots.open_file(file) as opened:
             header = HEADER.unpack(opened.read(HEADER.size))
     except (OSError, struct.error):
         return 0
@@ -92,10 +84,10 @@ def number_of(file: Path) -> int:
 def files_of(trace: Path, stream: str) -> list[Path]:
     """In the order of their events."""
     try:
-        files = [path for path in trace.iterdir() if re.fullmatch(stream + r"_\d+", path.name)]
+        names = roots.names_in(trace, re.compile(stream + r"_\d{1,20}").fullmatch, MOST_FILES)
     except OSError:
         return []
-    return sorted(files, key=number_of)
+    return sorted((trace / name for name in names), key=number_of)
 
 
 def events(packet: bytes) -> Iterator[tuple[str, int, dict[str, Any]]]:
@@ -129,8 +121,9 @@ def _packets_backwards(trace: Path, stream: str) -> Iterator[bytes]:
     """Those that hold events, each as far as it is filled."""
     for path in reversed(files_of(trace, stream)):
         try:
-            with open_file(path) as file:
-                for at in range(file.seek(0, 2) - PACKET, -1, -PACKET):
+            with roots.open_file(path) as file:
+                end = min(file.seek(0, 2), MOST_IN_FILE * PACKET)
+                for at in range(end - PACKET, -1, -PACKET):
                     file.seek(at)
                     header = HEADER.unpack(file.read(HEADER.size))
                     content = min(header[3] // 8, PACKET)

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from poireau.errors import REFUSED, Failure
+from poireau.roots import PROC, inode_of, root_of
 
-PROC = Path("/proc")
 REGION = range(1 << 45, 1 << 46)  # where sampled blocks live: tracked_alloc/tracked_alloc.h
 _MAPPING = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S+) ([0-9a-f]+) ([0-9a-f]+:[0-9a-f]+) (\d+) *(.*)")
 _OCTAL = re.compile(r"\\(012|134)")  # how /proc writes what would break its lines
@@ -144,7 +144,7 @@ def trace_of(pid: int, mapped: list[Mapping] | None = None) -> Path | None:
     try:
         for mapping in mappings(pid) if mapped is None else mapped:
             if mapping.of_trace:
-                found = _open_by(PROC / str(pid) / "root", mapping)
+                found = _found_by(pid, mapping)
                 if found is not None:
                     return found.parent
     except OSError:
@@ -152,16 +152,27 @@ def trace_of(pid: int, mapped: list[Mapping] | None = None) -> Path | None:
     return None
 
 
-def _open_by(root: Path, mapping: Mapping) -> Path | None:
+def _found_by(pid: int, mapping: Mapping) -> Path | None:
     # What the kernel shows starts at our root, or at that of the process's file systems, and goes through a root of
     # its own that it has changed to: that many directories are to be left out.
-    for path in (*_ends(root, mapping.path), Path(mapping.path)):
-        try:
-            if path.stat().st_ino == mapping.inode:
-                return path
-        except OSError:
-            continue
-    return None
+    for path in _ends(root_of(pid), mapping.path):
+        if _is(path, mapping):
+            return path
+    # It may have changed its root since it opened the file. Elsewhere than in our file systems, such a path is one
+    # of somebody else's files.
+    path = Path(mapping.path)
+    return path if _same_file_systems(pid) and _is(path, mapping) else None
+
+
+def _is(path: Path, mapping: Mapping) -> bool:
+    try:
+        return inode_of(path) == mapping.inode
+    except OSError:
+        return False
+
+
+def _same_file_systems(pid: int) -> bool:
+    return os.readlink(PROC / str(pid) / "ns" / "mnt") == os.readlink(PROC / "self" / "ns" / "mnt")
 
 
 def _ends(root: Path, path: str) -> Iterator[Path]:

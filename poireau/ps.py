@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from poireau import figures, glimpse, processes, sockets
+from poireau import figures, processes, sockets
 from poireau.control import Answer, Exchange, Request, talk
 from poireau.errors import Failure
 from poireau.estimate import Estimate
 from poireau.processes import Process
-from poireau.reach import duration, plain, state, user_name
-from poireau.text import table
+from poireau.reach import silence, state, user_name
+from poireau.text import plain, table
 
 SCHEMA = "poireau.ps"
 SCHEMA_VERSION = 1
 SECONDS = 0.3
 AT_ONCE = 200  # connections
 MOST_WAITING = 4  # a program that takes no turn keeps what waits; `ctl` is to find room among it
-HEADS = ("PID", "USER", "PROGRAM", "PERIOD", "SAMPLES", "LIVE", "DROPS", "COST", "ERRORS", "TRACE OR STATE")
+HEADS = ("PID", "USER", "PROGRAM", "PERIOD", "SAMPLES", "LIVE", "DROPS", "COST", "ERRORS", "STATE")
 NUMBERS = ("PID", "SAMPLES", "LIVE", "DROPS", "COST", "ERRORS")
 
 
@@ -121,11 +120,7 @@ def _row(process: Process, exchange: Exchange) -> Row:
 
 
 def _silent(process: Process) -> Row:
-    trace = processes.trace_of(process.pid)
-    pace = glimpse.Pace() if trace is None else glimpse.pace_of(trace)
-    silent = pace.silence(time.clock_gettime_ns(time.CLOCK_MONOTONIC))
-    for_long = "no sample so far" if silent is None else f"last sample {duration(silent)} ago"
-    return Row(process, f"idle: {for_long}", None if trace is None else processes.place(trace))
+    return Row(process, f"idle: {silence(process)}", _trace(process))
 
 
 def _trace(process: Process) -> str | None:
@@ -150,7 +145,7 @@ def _cells(row: Row) -> list[str]:
         str(sum(count for count in figures.group(stats, "drops").values() if type(count) is int)),
         f"{figures.number(figures.group(stats, 'governor'), 'cost_ppm') / 1e4:.2f}%",
         str(figures.number(stats, "errors")),
-        plain(row.trace or "none"),
+        row.state,
     ]
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from poireau import glimpse, processes, sockets
 from poireau.errors import NO_ANSWER, NOT_PRELOADED, REFUSED, USAGE, Failure
 from poireau.processes import Process
+from poireau.text import duration, plain
 
 TRIES_PER_SECOND = 10
 
@@ -34,11 +35,6 @@ def user_name(user: int) -> str:
         return pwd.getpwuid(user).pw_name
     except KeyError:
         return str(user)
-
-
-def plain(text: str) -> str:
-    """Fit for a terminal, whoever chose it."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def find(pid: int) -> Process:
@@ -68,23 +64,30 @@ def reach(pid: int, patience: float = 0) -> Reached:
 
 
 def _connect(process: Process) -> socket.socket | None:
-    squatted = None
+    """None: it has no socket."""
+    obstacle = None
     for listener in sockets.listeners(sockets.network_of(process.pid)):
         if not listener.name.is_of(process):
             continue
         try:
             connection = sockets.connect(listener)
         except sockets.Full as failure:
-            raise Failure(f"{called(process)}: {failure}. {silence(process)}", NO_ANSWER) from failure
+            obstacle = Failure(f"{called(process)}: {failure}. {silence(process)}", NO_ANSWER)
+            continue
+        except sockets.Gone:
+            continue
+        except Failure as failure:
+            obstacle = obstacle or Failure(f"{called(process)}: {failure}", failure.status)
+            continue
         try:
             server = sockets.server_of(connection, listener.name)
             if server is not None and server.pid == process.pid:
                 return connection
         except sockets.Squatted as failure:
-            squatted = failure
+            obstacle = obstacle or Failure(f"{failure}: nothing is said to it", REFUSED)
         connection.close()
-    if squatted is not None:
-        raise Failure(f"{squatted}: nothing is said to it", REFUSED)
+    if obstacle is not None:
+        raise obstacle
     return None
 
 
@@ -92,8 +95,11 @@ def _unreachable(process: Process) -> Failure:
     name = called(process)
     why = state(process)
     if why is None:
-        again = shlex.join(["poireau", "run", "--", *(processes.command(process.pid) or [process.program])])
-        return Failure(f"{name} is not preloaded; restart with: {plain(again)}", NOT_PRELOADED)
+        command = processes.command(process.pid)
+        remedy = f"; restart with: {shlex.join(['poireau', 'run', '--', *command])}" if command else ""
+        return Failure(f"{name} is not preloaded{remedy}", NOT_PRELOADED)
+    if not why.looked:
+        return Failure(f"{name}: {why.text}", why.status)
     return Failure(f"{name} is preloaded, but has no control socket: {why.text}", why.status)
 
 
@@ -138,19 +144,10 @@ def silence(process: Process) -> str:
     settings = {} if trace is None else glimpse.settings_of(trace)
     dormant = _off(settings.get("armed", processes.variable(process.pid, "POIREAU_ARMED")))
     if dormant or settings.get("sample_period") == "0":
-        return "dormant: answers after its next 16 MiB of requests"
+        return "dormant; answers after its next 16 MiB of requests"
     now = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
     pace = glimpse.Pace() if trace is None else glimpse.pace_of(trace)
     silent, wait = pace.silence(now), pace.wait(now)
     if silent is None or wait is None:
         return "no sample so far"
     return f"last sample {duration(silent)} ago; answer expected in about {duration(wait)}"
-
-
-def duration(seconds: float) -> str:
-    if seconds < 1:
-        return f"{max(1, round(seconds * 1000))} ms"
-    for limit, unit, size in ((120, "s", 1), (7200, "min", 60), (172800, "h", 3600)):
-        if seconds < limit:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds / 86400:.0f} days"

@@ -7,7 +7,8 @@ import shutil
 from pathlib import Path
 
 from poireau.errors import REFUSED, USAGE, Failure
-from poireau.glimpse import HEADER, MAGIC, PACKET, files_of, number_of, open_file
+from poireau.glimpse import HEADER, MAGIC, MOST_IN_FILE, PACKET, files_of, number_of
+from poireau.roots import open_file
 
 TRIES = 3
 _MOST_METADATA = 1 << 20
@@ -46,8 +47,7 @@ def _copy(trace: Path, first: int, directory: Path) -> list[str]:
 
 def _copy_packets(source: Path, to: Path) -> None:
     with open_file(source) as reading, open(to, "xb") as writing:
-        packets = os.fstat(reading.fileno()).st_size // PACKET
-        for _ in range(packets):
+        for _ in range(MOST_IN_FILE):
             # What a header says is there was there before it: so it is read first.
             header = reading.read(HEADER.size)
             rest = reading.read(PACKET - HEADER.size)

@@ -17,10 +17,12 @@ from pathlib import Path
 
 from poireau import processes
 from poireau.errors import REFUSED, Failure
-from poireau.processes import PROC, Process
+from poireau.processes import Process
+from poireau.roots import PROC
 
 CLONE_NEWNET = 0x40000000
 _LISTENS, _UNACCEPTED = 0x10000, "02"  # of a line of /proc/net/unix: in its flags; its state
+_LINE = re.compile(r"^\S+: \S+ \S+ ([0-9A-F]{8}) \S+ (\S+) +\d+ @(poireau/.*)$", re.MULTILINE)
 _NAME = re.compile(r"poireau/(\d{1,10})/(\d{1,10})/(\d{1,20})(?:/[0-9a-f]{8})?")
 
 
@@ -58,6 +60,10 @@ class Squatted(Failure):
     """Somebody listens under a name that is another's."""
 
 
+class Gone(Failure):
+    """Nobody listens there now."""
+
+
 class Full(Failure):
     """So many wait already that the kernel takes no more."""
 
@@ -92,22 +98,20 @@ def network_of(pid: int) -> Network:
 
 
 def listeners(network: Network) -> list[Listener]:
+    """As far as it can be trusted: somebody's name with line ends in it may read like any line."""
     try:
         text = (network.path / "net" / "unix").read_text(errors="replace")
     except OSError:
         return []
     waiting: Counter[str] = Counter()
-    names = []
-    for line in text.splitlines()[1:]:
-        fields = line.split(maxsplit=7)
-        if len(fields) < 8 or not fields[7].startswith("@poireau/"):
-            continue
-        name = name_of(fields[7][1:])
-        if name is not None and int(fields[3], 16) & _LISTENS:
-            names.append(name)
-        elif fields[5] == _UNACCEPTED:
-            waiting[fields[7][1:]] += 1
-    return [Listener(name, network, waiting[name.text]) for name in names]
+    names: dict[str, Name] = {}
+    for flags, state, told in _LINE.findall(text):
+        name = name_of(told)
+        if name is not None and int(flags, 16) & _LISTENS:
+            names[told] = name
+        elif state == _UNACCEPTED:
+            waiting[told] += 1
+    return [Listener(name, network, waiting[name.text]) for name in names.values()]
 
 
 def connect(listener: Listener) -> socket.socket:
@@ -120,7 +124,8 @@ def connect(listener: Listener) -> socket.socket:
         made.close()
         if error.errno == errno.EAGAIN:
             raise Full(f"{listener.name}: {listener.waiting} wait already, and no more are let in", REFUSED) from error
-        raise Failure(f"{listener.name}: {error.strerror}", REFUSED) from error
+        kind = Gone if error.errno == errno.ECONNREFUSED else Failure
+        raise kind(f"{listener.name}: {error.strerror}", REFUSED) from error
     return made
 
 

@@ -1,8 +1,13 @@
-"""Sizes and tables as people read them."""
+"""Sizes, times, tables and other people's words, as people read them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+
+
+def plain(text: str) -> str:
+    """Fit for a terminal, whoever chose it."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def as_size(size: float) -> str:
@@ -15,6 +20,15 @@ def as_size(size: float) -> str:
             break
     digits = 0 if size >= 100 or size == int(size) else 1 if size >= 10 else 2
     return f"{size:.{digits}f}{unit}"
+
+
+def duration(seconds: float) -> str:
+    if seconds < 1:
+        return f"{max(1, round(seconds * 1000))} ms"
+    for limit, unit, size in ((120, "s", 1), (7200, "min", 60), (172800, "h", 3600)):
+        if seconds < limit:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds / 86400:.0f} days"
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> Iterator[str]:

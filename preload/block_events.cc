@@ -1,6 +1,5 @@
 #include "preload/block_events.h"
 
-#include "config/options.h"
 #include "preload/clock.h"
 #include "preload/depot.h"
 #include "preload/kinds.h"
@@ -17,7 +16,7 @@ Event birth_of(uint64_t number, const tracked_alloc::Block& block) noexcept {
   event.function = name_of(static_cast<Kind>(block.kind));
   event.period = block.birth.period;
   event.since = block.birth.since;
-  event.by_calls = options.sample_by.load(std::memory_order_relaxed) == SampleBy::calls;
+  event.by_calls = block.birth.by_calls;
   event.guarded = block.guarded;
   event.guard_chance = block.guard_chance;
   event.thread = block.birth.thread;

@@ -19,6 +19,8 @@ constinit Socket the_listener{};
 constinit std::array<char, sys::kMostSocketName> name_room{};
 constinit size_t name_size = 0;
 constinit uint32_t its_user = 0;
+constinit int its_process = 0;
+constinit uint64_t its_start = 0;
 
 void put(std::string_view text) noexcept {
   std::copy(text.begin(), text.end(), name_room.data() + name_size);
@@ -31,7 +33,9 @@ void put(uint64_t number) noexcept {
 
 void make_name(int process, uint32_t user) noexcept {
   trace::Maker self;
-  if (!trace::know_ourselves(self)) self.start = 0;
+  if (!trace::know_ourselves(self)) self.start = process == its_process ? its_start : 0;  // it changed its root
+  its_process = process;
+  its_start = self.start;
   name_size = 0;
   put("poireau");
   put(user);

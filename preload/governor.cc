@@ -130,6 +130,12 @@ Scale next(Scale now, Spent spent, uint64_t budget, Rule guards, Rule period) no
 bool look(uint64_t now) noexcept {
   uint64_t due = value(next_look);
   if (now < due || !next_look.compare_exchange_strong(due, now + clock::ticks_per_second() / 10)) return false;
+  if (budget() == 0) {
+    put(cost_now, uint64_t{0});
+    put(stretch_now, kOne);
+    put(guards_now, kOne);
+    return stretch_told.exchange(kOne, std::memory_order_relaxed) != kOne;
+  }
   const uint64_t since = value(seen_at);
   if (since == 0) put(seen_at, now);
   // In a sandbox the kernel is not asked: as if one processor had been busy.

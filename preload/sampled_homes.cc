@@ -89,8 +89,8 @@ Wanted wanted_of(const Request& request, const Verdict& verdict) noexcept {
           request.alignment,
           static_cast<uint8_t>(request.kind),
           zeroes(request.kind),
-          {verdict.period, sampler.since() + Sampler::weight(request.size), clock::ticks(), thread_number(),
-           stack_number(request.caller)}};
+          {verdict.period, (sampler.since() + Sampler::weight(request.size)) & tracked_alloc::Birth::kMostSince,
+           sampler.picked_by_calls(), clock::ticks(), thread_number(), stack_number(request.caller)}};
 }
 
 static_assert(static_cast<int>(tracked_alloc::Drop::sealed) - 1 == POIREAU_DROP_SANDBOX &&

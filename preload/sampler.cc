@@ -51,6 +51,7 @@ uint64_t Sampler::confirm(uint64_t size, const void* caller, const Rates& now) n
     signal_fence();
     if (version_ != version) continue;  // a handler's requests came between, or a fork
     ++version_;
+    if (picked_by != 0) picked_by_calls_ = by_calls;
     rest_ = ahead - next_gap;
     drawn_with_ = now.finest;
     by_calls_ = by_calls_now;

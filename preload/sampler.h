@@ -33,6 +33,9 @@ class Sampler {
   /// 1 / (1 - exp(-size / period)) requests, by calls for 1 / (1 - exp(-1 / period)); at period 1 for itself.
   [[gnu::cold, gnu::noinline]] uint64_t confirm(uint64_t size, const void* caller, const Rates& now) noexcept;
 
+  /// Whether the period of the last pick counts calls.
+  [[nodiscard]] bool picked_by_calls() const noexcept { return picked_by_calls_; }
+
   /// Whether a handler's requests came between the hot path's count and its being taken back: they passed untested.
   [[nodiscard]] bool overrun() const noexcept { return gap_ > kLongestGap; }
 
@@ -84,7 +87,7 @@ class Sampler {
   Random random_;
   uint32_t version_ = 0;  // counts the changes of all this
   bool drawn_ = false;
-  bool by_calls_ = false;
+  bool by_calls_ = false, picked_by_calls_ = false;
   bool seeded_ = false;
 };
 

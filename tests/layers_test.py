@@ -72,12 +72,12 @@ PYTHON: Layers = {
     "model": ("poireau/model.py", "errors events"),
     "analysis": ("poireau/estimate.py poireau/leaks.py poireau/stacks.py", "errors events model"),
     "report": ("poireau/report/*", "errors events model analysis"),
-    "control": (
-        "poireau/control.py poireau/processes.py poireau/sockets.py poireau/glimpse.py poireau/reach.py "
-        "poireau/snapshot.py",
-        "errors events",
-    ),
     "text": ("poireau/text.py", ""),
+    "control": (
+        "poireau/control.py poireau/roots.py poireau/processes.py poireau/sockets.py poireau/glimpse.py "
+        "poireau/reach.py poireau/snapshot.py",
+        "errors text events",
+    ),
     "live": ("poireau/ctl.py poireau/ps.py poireau/figures.py", "errors text events analysis control"),
     "elf": ("poireau/elf.py poireau/loader.py", "errors"),
     "ours": ("poireau/layout.py poireau/options.py", "errors"),

@@ -7,8 +7,10 @@ namespace poireau::tracked_alloc {
 
 /// What the caller wants remembered with a block; nothing of it is looked into here.
 struct Birth {
-  uint64_t period, since;  // what picked it, and the bytes its thread had asked for since the sample before
-  uint64_t time;           // in ticks, never 0
+  static constexpr uint64_t kMostSince = UINT64_MAX >> 1;
+  uint64_t period;                    // what picked it
+  uint64_t since : 63, by_calls : 1;  // bytes its thread had asked for since the sample before; what the period counts
+  uint64_t time;                      // in ticks, never 0
   uint32_t thread, stack;
 };
 struct Death {

@@ -21,7 +21,17 @@ SIZES, THREADS, PAIRS, FLOOR_LIMIT = (16, 128), (1, 2), 4_000_000, 1.02
 BUDGET_LIMIT, SETTLED = 0.7, 2  # per cent of each second's CPU time, from so many seconds after the jump
 JUMP_THREADS, QUIET_MB, QUIET, LOUD = (1, 4), 50, 2, 20
 ANSWER_LIMIT, SLOW_MB, REQUESTS, PATIENCE = 0.5, 10, 40, 10
+TURN_LIMIT, NONE_LIMIT, TURN_ROUNDS, TURNS = 250, 30, 21, 200_000
 FLOOR_AGAIN = "floor again"
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Nanoseconds of a turn with nobody connected, of its poll alone, and of a sample that has none."""
+
+    turn: float
+    poll: float
+    none: float
 
 
 @dataclass(frozen=True)
@@ -29,6 +39,7 @@ class Figures:
     dormant: dict[tuple[int, int], dict[str, list[float]]]  # ns a pair, by size and threads, configuration and round
     jumps: dict[int, list[float]]  # per cent, by threads: each second from SETTLED on
     answers: list[float]  # seconds
+    turns: list[Turn]
 
 
 def measure_all(pairs: Path, floor: Config, library: Path, rounds: int, scale: float, rng: random.Random) -> Figures:
@@ -45,7 +56,20 @@ def measure_all(pairs: Path, floor: Config, library: Path, rounds: int, scale: f
     flags = ("-O1", "-pthread", f"-I{measure.ROOT}")
     jump = measure.build("../programs/jump.c", "jump", *flags)
     jumps = {threads: settled(jump, library, threads, scale) for threads in JUMP_THREADS}
-    return Figures(dormant, jumps, answers(jump, library, max(int(REQUESTS * scale), 1)))
+    return Figures(dormant, jumps, answers(jump, library, max(int(REQUESTS * scale), 1)), turns(library, scale))
+
+
+def turns(library: Path, scale: float) -> list[Turn]:
+    measure.step("turns")
+    command = [str(library.parent / "turns_bench"), str(TURN_ROUNDS), str(int(TURNS * scale))]
+    lines = measure.output(Config("bare", {}), command).splitlines()
+    return [Turn(*map(float, line.split())) for line in lines]
+
+
+def median_turn(figures: Figures) -> Turn:
+    return Turn(
+        *(statistics.median(getattr(each, name) for each in figures.turns) for name in ("turn", "poll", "none"))
+    )
 
 
 def settled(jump: Path, library: Path, threads: int, scale: float) -> list[float]:
@@ -102,6 +126,9 @@ def verdicts(figures: Figures) -> list[Verdict]:
     for threads, shares in figures.jumps.items():
         found.append(Verdict(f"worst second after a jump x {threads}", max(shares), BUDGET_LIMIT, "%"))
     found.append(Verdict("answer to a set, 10 MB/s at 2 MiB", statistics.median(figures.answers), ANSWER_LIMIT, "s"))
+    turn = median_turn(figures)
+    found.append(Verdict("turn of control, nobody connected", turn.turn, TURN_LIMIT, "ns"))
+    found.append(Verdict("sample without a turn", turn.none, NONE_LIMIT, "ns"))
     return found
 
 
@@ -120,6 +147,9 @@ def report(figures: Figures) -> str:
     text.append(measure.table(title, ("", "median", "worst"), rows))
     rows = [("a set", *(f"{seconds:.3f}" for seconds in (statistics.median(figures.answers), max(figures.answers))))]
     text.append(measure.table(f"Answers of a program at {SLOW_MB} MB/s and 2 MiB, s", ("", "median", "longest"), rows))
+    turn = median_turn(figures)
+    rows = [(f"{turn.turn:.0f}", f"{turn.poll:.0f}", f"{turn.none:.1f}")]
+    text.append(measure.table("Control, nobody connected: ns of CPU", ("turn", "its poll alone", "no turn"), rows))
     return "\n".join(text)
 
 
@@ -131,4 +161,5 @@ def record(figures: Figures) -> dict[str, Any]:
         },
         "after a jump, %": {str(threads): shares for threads, shares in figures.jumps.items()},
         "answers, s": figures.answers,
+        "turns, ns": [asdict(each) for each in figures.turns],
     }

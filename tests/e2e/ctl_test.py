@@ -349,7 +349,7 @@ def test_where_nothing_is_preloaded_a_line_says_so() -> None:
 
 
 def test_a_user_rules_his_own_programs(
-    start: Start, program: Callable[..., Path], library: Path, public: Path, tmp_path: Path
+    public: Path, start: Start, program: Callable[..., Path], library: Path, tmp_path: Path
 ) -> None:
     assert os.geteuid() == 0, "this is to be run by root"
     as_user = {"user": USER, "group": USER, "extra_groups": ()}

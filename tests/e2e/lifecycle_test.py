@@ -99,7 +99,7 @@ def test_the_first_request_of_a_process_is_as_likely_as_any(program, run_preload
 def test_forks_of_a_threaded_program_never_hang(program, run_preloaded, scale, way, beneath):
     # Nearly every request of the children is a sample: most of their time would be stacks.
     depth = "2" if (way, beneath) == ("raw", "glibc") else "0"
-    environment = {"POIREAU_SAMPLE_PERIOD": "1000", "POIREAU_STACK_DEPTH": depth}
+    environment = {"POIREAU_SAMPLE_PERIOD": "1000", "POIREAU_STACK_DEPTH": depth, "POIREAU_OVERHEAD_BUDGET": "off"}
     done = run_preloaded(
         [program("fork_storm.c"), way, str(scale(2000))], environment, preload=under(beneath), timeout=600
     )

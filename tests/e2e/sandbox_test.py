@@ -8,7 +8,7 @@ WAYS = ["prctl", "syscall", "tsync", "bare", "strict"]
 # Who names a directory for traces says that files may be made.
 NOBODY_VOUCHES = {"POIREAU_TRACE": ""}
 # A filter that comes by a bare instruction is one that we don't know of.
-UNSEEN = {"bare": {"POIREAU_SINK": "none"}}
+UNSEEN = {"bare": {"POIREAU_SINK": "none", "POIREAU_CONTROL": "off", "POIREAU_OVERHEAD_BUDGET": "off"}}
 
 
 @pytest.fixture

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,8 +17,9 @@ import pytest
 
 from poireau import cli, ctl, processes, ps, sockets
 from poireau.control import MOST_REQUEST, Request
-from poireau.errors import NO_ANSWER, NOT_PRELOADED, REFUSED, USAGE, Failure
+from poireau.errors import NO_ANSWER, NOT_PRELOADED, OUR_FAILURE, REFUSED, USAGE, Failure
 
+ROOT = Path(__file__).resolve().parents[2]
 SERVER = Path(__file__).with_name("server.py")
 OWN = f"poireau/{os.geteuid()}/PID/START"
 NOBODY = 65534
@@ -103,6 +106,33 @@ def test_what_is_no_pid_is_wrong_use(pid: str) -> None:
     assert ended.value.code == USAGE
 
 
+def run(*arguments: object, **more: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "poireau", *map(str, arguments)]
+    return subprocess.run(  # type: ignore[call-overload,no-any-return]
+        command, stderr=subprocess.PIPE, text=True, cwd=ROOT, **{"stdout": subprocess.PIPE, **more}
+    )
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("words", [["--help"], ["ps"], ["ps", "--json"], ["config"]], ids=" ".join)
+def test_output_that_goes_nowhere_is_no_traceback(words: list[str], unbuffered: str) -> None:
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    with open("/dev/full", "w") as full:
+        done = run(*words, stdout=full, env=environment)
+    assert (done.returncode, done.stderr.splitlines()[-1:]) == (OUR_FAILURE, ["poireau: No space left on device"])
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = run(*words, stdout=writing, env=environment)
+    os.close(writing)
+    assert done.returncode == 0 and "rror" not in done.stderr
+
+
+def test_a_terminal_need_not_know_unicode(start: Started) -> None:
+    pid = start("says", 'GREETING\\n{"ok":true,"name":"\\\\u20ac"}\\n')
+    done = run("ctl", pid, "get", "x", env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert (done.returncode, done.stdout.splitlines()[0]) == (0, "\\u20ac = ? (from: ?; default: ?)")
+
+
 # What is answered
 
 
@@ -134,6 +164,21 @@ def test_a_trace_outside_of_its_root_is_not_copied(start: Started, says: Says, t
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_trace_that_is_not_mapped_is_copied_from_where_links_lead(start: Started, says: Says, tmp_path: Path) -> None:
+    (tmp_path / "trace").mkdir()
+    (tmp_path / "trace" / "metadata").write_text("/* CTF 1.8 */")
+    (tmp_path / "link").symlink_to("trace")
+    answer = json.dumps({"ok": True, "trace": f"{tmp_path}/link", "file": 1}) + "\\n"
+    pid = start("says", "GREETING\\n" + answer)
+    status, out, complaints = says("ctl", pid, "snapshot", "--to", tmp_path / "to")
+    assert (status, complaints) == (0, "") and f"babeltrace2 {tmp_path}/to reads them" in out
+    assert [path.name for path in (tmp_path / "to").iterdir()] == ["metadata"]
+    answer = json.dumps({"ok": True, "trace": f"{tmp_path}/\x1b[2J", "file": 1}).replace("\\", "\\\\") + "\\n"
+    pid = start("says", "GREETING\\n" + answer)
+    status, _, complaints = says("ctl", pid, "snapshot", "--to", tmp_path / "other")
+    assert status == REFUSED and "\x1b" not in complaints and "No such file" in complaints
+
+
 def test_an_answer_may_come_in_any_pieces(start: Started, says: Says) -> None:
     pid = start("drips", 'GREETING\\n{"ok":true,"do":"get","name":"\\u20ac"}\\n'.replace("\\u20ac", "\\xe2\\x82\\xac"))
     status, out, complaints = says("ctl", "--wait", "20", pid, "get", "x")
@@ -148,9 +193,12 @@ def test_an_answer_may_come_in_any_pieces(start: Started, says: Says) -> None:
         ("says", "\\xff\\xfe\\n", "no JSON"),
         ("says", "[" * 100000 + "\\n", "no JSON"),
         ("says", "[1]\\n", "no object"),
+        ("says", '{"a":[[[[[0]]]]]}\\n', "no object"),
         ("says", "{}\\n", "does not greet"),
         ("says", '{"poireau":1,"protocol":"1"}\\n', "does not greet"),
         ("says", "GREETING\\nno json\\n", "no JSON"),
+        ("says", 'GREETING\\n{"ok":true,"period":1' + "0" * 400 + "}\\n", "no JSON"),
+        ("says", 'GREETING\\n{"ok":true,"period":NaN}\\n', "no JSON"),
         ("says", 'GREETING\\n{"answer":1}\\n', "neither yes nor no"),
         ("says", 'GREETING\\n{"ok":1}\\n', "neither yes nor no"),
         ("says", '{"ok":false,"error":"\\\\u001b[2Jtoo many"}\\n', "too many"),
@@ -167,6 +215,25 @@ def test_nonsense_is_one_line_of_plain_words(manner: str, text: str, why: str, s
     assert why in complaints
     assert complaints.count("\n") == 1
     assert complaints[:-1].isprintable() and len(complaints) < 300
+
+
+LARGEST = (1 << 64) - 1
+FIGURES = [-1, 0, 1, LARGEST, 1e300, True, None, "\x1b[2J", [1], {"\x1b": "\x1b"}]
+
+
+def test_figures_of_any_kind_are_shown(seed: int) -> None:
+    rng = random.Random(seed)
+    own = processes.look(os.getpid())
+    assert own is not None
+    names = "armed period by_calls age_ns live governor drops control samples cost_ppm errors x file live_bytes".split()
+    for _ in range(2000):
+        stats = {"ok": True, **{name: rng.choice(FIGURES) for name in names if rng.random() < 0.8}}
+        stats["live_by_size"] = [[rng.choice(FIGURES[:4]) for _ in range(4)] for _ in range(3)]
+        stats["governor"] = {name: rng.choice(FIGURES) for name in ("period", "cost_ppm")}
+        stats["drops"] = rng.choice([5, {"x": rng.choice(FIGURES)}])
+        for verb in ctl.VERBS:
+            assert ctl.text_of(Request(verb), stats, own).replace("\n", "").isprintable()
+        assert ps.as_text([ps.Row(own, "answers", None, stats)]).replace("\n", "").isprintable()
 
 
 def test_another_protocol_is_told_apart(start: Started, says: Says) -> None:
@@ -269,6 +336,37 @@ def test_a_squatter_does_not_hide_the_program(start: Started, says: Says) -> Non
     assert says("ctl", victim, "set", "a", "2") == (0, "a: 1 -> 2\n", "")
 
 
+def test_what_a_program_calls_itself_is_spelled(start: Started, says: Says) -> None:
+    victim = start("nothing", name="nothing/PID")
+    ticks = int(Path(f"/proc/{victim}/stat").read_text().rpartition(")")[2].split()[19])
+    start("answers", "\x1b[2J", name=f"poireau/{os.geteuid()}/{victim}/{ticks}")
+    complaints = says("ctl", victim, "quit")[2] + says("ps")[2]
+    assert complaints.count("\\x1b[2J") == 2 and "\x1b" not in complaints
+
+
+FORGED = "\n0000000000000000: 00000002 00000000 {} 0001 01 99999 @poireau/{}/{}/{}/01234567"
+
+
+@pytest.mark.parametrize("flags", ["00010000", "nonsense"])
+def test_forged_lines_of_sockets_do_not_hide_the_program(flags: str, start: Started, says: Says) -> None:
+    with socket.socket(socket.AF_UNIX) as before, socket.socket(socket.AF_UNIX) as after:
+        before.bind("\0" + FORGED.format(flags, os.geteuid(), 1, 0))
+        pid = start("answers")
+        ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+        after.bind("\0" + FORGED.format(flags, os.geteuid(), pid, ticks))
+        assert says("ctl", pid, "set", "a", "2") == (0, "a: 1 -> 2\n", "")
+        assert pid in {row.process.pid for row in ps.survey(0.5).rows}
+
+
+def test_a_squatter_of_another_kind_does_not_hide_the_program(start: Started, says: Says) -> None:
+    pid = start("answers", name=OWN + "/01234567")
+    ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as squatter:
+        squatter.bind(f"\0poireau/{os.geteuid()}/{pid}/{ticks}")
+        squatter.listen()
+        assert says("ctl", pid, "set", "a", "2") == (0, "a: 1 -> 2\n", "")
+
+
 def orphaned() -> list[sockets.Listener]:
     found = sockets.listeners(sockets.networks()[0])
     return [each for each in found if processes.look(each.name.pid) is None]
@@ -294,11 +392,10 @@ def test_another_user_is_told_at_once(start: Started) -> None:
     pid = start("answers")
     command = [sys.executable, "-c", f"import os; os.setgid({NOBODY}); os.setuid({NOBODY})\n"
                "import sys; from poireau.cli import main; sys.exit(main(sys.argv[1:]))"]  # fmt: skip
-    root = Path(__file__).resolve().parents[2]
-    done = subprocess.run([*command, "ctl", str(pid), "hello"], cwd=root, capture_output=True, text=True)
+    done = subprocess.run([*command, "ctl", str(pid), "hello"], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (REFUSED, "")
     assert "is root's" in done.stderr
-    listed = subprocess.run([*command, "ps", "--json"], cwd=root, capture_output=True, text=True)
+    listed = subprocess.run([*command, "ps", "--json"], cwd=ROOT, capture_output=True, text=True)
     assert listed.returncode == 0
     assert pid not in [row["pid"] for row in json.loads(listed.stdout)["processes"]]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from poireau import glimpse, snapshot
+from poireau import glimpse, roots, snapshot
 from poireau.errors import USAGE, Failure
 from poireau.events import KINDS
 from poireau.glimpse import HEADER, MAGIC, PACKET, Pace
@@ -102,7 +102,7 @@ def test_files_of_all_kinds_are_survived(tmp_path: Path, seed: int) -> None:
     assert glimpse.pace_of(tmp_path).last == 2 * SECOND
     for name in ("samples_4", "samples_5"):
         with pytest.raises(OSError):
-            glimpse.open_file(tmp_path / name)
+            roots.open_file(tmp_path / name)
 
 
 def test_a_copy_has_what_was_asked_for_and_not_what_came_later(tmp_path: Path) -> None:

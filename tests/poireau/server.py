@@ -3,7 +3,7 @@
     server.py NAME MANNER [TEXT]
 
 binds @NAME (PID and START in it are its own), says "ready", and until it is killed:
-    answers     greets, and answers each request with what it was asked
+    answers     greets, and answers each request with what it was asked; TEXT is its name then
     says        sends TEXT (escapes undone) to whoever comes, and reads
     hangs-up    sends TEXT and closes at once
     floods      sends TEXT, and then endless text without a line's end
@@ -65,6 +65,8 @@ def main(name: str, manner: str, text: str = "") -> None:
     own = greeting()
     name = name.replace("PID", str(own["pid"])).replace("START", str(own["start"]))
     text = text.replace("GREETING", json.dumps(own))
+    if manner == "answers" and text:
+        Path("/proc/self/comm").write_text(text)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind("\0" + name)
     listener.listen(8)

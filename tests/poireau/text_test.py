@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from poireau.reach import duration, plain
-from poireau.text import as_size, table
+from poireau.text import as_size, duration, plain, table
 
 
 @pytest.mark.parametrize(

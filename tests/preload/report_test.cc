@@ -85,7 +85,7 @@ Block block(size_t size, Kind kind, bool live) {
   made.size = size;
   made.kind = static_cast<uint8_t>(kind);
   made.live = live;
-  made.birth = {1000, 0, now, 77, depot::intern(frames)};
+  made.birth = {1000, 0, false, now, 77, depot::intern(frames)};
   made.death = {now, 78, 0};
   return made;
 }
