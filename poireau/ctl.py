@@ -13,7 +13,7 @@ from poireau import figures, processes, roots, snapshot
 from poireau.control import Answer, Exchange, Request, talk
 from poireau.errors import NO_ANSWER, REFUSED, USAGE, Failure
 from poireau.processes import Process
-from poireau.reach import Reached, called, reach, silence
+from poireau.reach import Reached, called, has_ended, reach, silence
 from poireau.text import as_size, duration, plain, table
 
 SECONDS = 1.0  # in which a program that allocates answers
@@ -68,6 +68,8 @@ def _outcome(reached: Reached, exchange: Exchange, wait: float | None, must_answ
     if greeting is not None and greeting["pid"] != process.inner_pid:
         raise Failure(f"{reached}: it says that it is {greeting['pid']}", REFUSED)
     if exchange.failure is not None and not exchange.answers:
+        if has_ended(process):
+            raise Failure(f"{reached} has ended", USAGE)
         raise Failure(f"{reached}: {exchange.failure}", exchange.failure.status)
     failure = None if exchange.failure is None else str(exchange.failure)
     why = None
@@ -162,7 +164,7 @@ def _snapshot(answer: Answer, process: Process) -> Iterator[str]:
 
 
 def _stats(answer: Answer, process: Process) -> Iterator[str]:
-    said = {name: value for name, value in answer.items() if name not in ("ok", "do", "live_by_size")}
+    said = {name: value for name, value in answer.items() if name not in ("ok", "do", "live_by_class")}
     for heading, names in _SECTIONS.items():
         values = {name: said.pop(name) for name in names if name in said}
         yield f"{heading}:"

@@ -35,7 +35,7 @@ def period(stats: Answer) -> str:
 
 def live(stats: Answer) -> Estimate | None:
     """Bytes that are alive now, sampled or not."""
-    classes = stats.get("live_by_size")
+    classes = stats.get("live_by_class")
     if not isinstance(classes, list):
         return None
     groups = []
@@ -43,7 +43,7 @@ def live(stats: Answer) -> Estimate | None:
         if not isinstance(each, list) or len(each) != 4 or not all(type(figure) is int for figure in each):
             return None
         groups.append(estimate.Group(*each[1:]))
-    return estimate.total_bytes(groups, by_calls(stats))
+    return estimate.total_bytes(groups)
 
 
 def live_text(stats: Answer) -> str:

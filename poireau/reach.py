@@ -47,6 +47,11 @@ def find(pid: int) -> Process:
     return process
 
 
+def has_ended(process: Process) -> bool:
+    now = processes.look(process.pid)
+    return now is None or now.start != process.start
+
+
 def reach(pid: int, patience: float = 0) -> Reached:
     """A program makes its socket with its first sample: for that there is `patience`, in seconds."""
     deadline = time.monotonic() + patience
@@ -58,6 +63,8 @@ def reach(pid: int, patience: float = 0) -> Reached:
                 return Reached(process, connection)
             raise _unreachable(process)
         except Failure as failure:
+            if has_ended(process):
+                raise Failure(f"{called(process)} has ended", USAGE) from failure
             if failure.status != NO_ANSWER or time.monotonic() >= deadline:
                 raise
         time.sleep(1 / TRIES_PER_SECOND)

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <csignal>
 #include <cstring>
 #include <span>
 #include <utility>
@@ -23,8 +24,10 @@ namespace {
 
 constexpr size_t kConnections = 4;
 constexpr unsigned kAcceptedATurn = 4;
-constexpr uint64_t kPatience = 5;  // seconds for a line
-constexpr unsigned kGlances = 16;  // of which one is a closer look
+constexpr uint64_t kPatience = 5;           // seconds for a line
+constexpr unsigned kGlances = 16;           // then comes a closer look
+constexpr uint8_t kGrace = 16;              // lines that who has gone may have answered, and who has ended get wrong
+constexpr uint64_t kTurnsASecond = 20'000;  // so short: further lines wait for the next one
 constexpr size_t kStackToServe = 3 << 10;
 constexpr size_t kLineRoom = kMostLine + 1;
 
@@ -33,6 +36,7 @@ struct Connection {
   Socket socket;
   uint64_t deadline;  // in ticks; looked at when all that has come is read: the program may have been away for long
   size_t used;        // of the room for its lines
+  uint8_t grace;      // what is left of it
   bool ended;         // it will send no more
   bool deaf;          // it has gone; what it has asked for is done all the same
   bool stuck;         // it doesn't read
@@ -43,11 +47,12 @@ constinit Connection connections[kConnections]{};
 [[gnu::section(".lbss")]] constinit char answer_room[1024]{};
 constinit Connection* waiting = nullptr;  // for what takes longer
 
-constinit std::atomic<int> owner{0};  // the process that this is; 0: it has no socket
-constinit std::atomic<bool> busy{false}, closed{false};
-constinit std::atomic<unsigned> glances{0};
-constinit std::atomic<uint64_t> due{0};  // when, in ticks, there is something to do though nobody has sent anything
-constinit uint64_t retry_at = 0;         // not before is a listener made
+constinit std::atomic<int> owner{0};            // the process that this is; 0: it has no socket
+constinit std::atomic<uint32_t> whose_turn{0};  // the thread's number
+constinit std::atomic<bool> closed{false};
+constinit std::atomic<unsigned> glances{0};  // since the last turn
+constinit std::atomic<uint64_t> due{0};      // when, in ticks, there is something to do though nobody has sent anything
+constinit uint64_t retry_at = 0;             // not before is a listener made
 constinit bool said_why_none = false;
 
 enum Count : uint8_t { kAccepted, kRefused, kRequests, kMalformed, kCutOff, kLost, kFailures, kCounts };
@@ -60,28 +65,6 @@ bool wanted() noexcept {
 }
 uint64_t seconds(uint64_t number) noexcept { return number * clock::ticks_per_second(); }
 
-/// With all signals blocked: no handler comes in between, none leaves by siglongjmp. False: somebody else has it.
-class [[nodiscard]] Turn {
- public:
-  Turn() noexcept {
-    if (!sys::block_every_signal(blocked_before_)) return;
-    mine_ = !busy.exchange(true, std::memory_order_acquire);
-    if (!mine_) sys::set_blocked_signals(blocked_before_);
-  }
-  ~Turn() {
-    if (!mine_) return;
-    busy.store(false, std::memory_order_release);
-    sys::set_blocked_signals(blocked_before_);
-  }
-  Turn(const Turn&) = delete;
-  Turn& operator=(const Turn&) = delete;
-  explicit operator bool() const noexcept { return mine_; }
-
- private:
-  uint64_t blocked_before_ = 0;
-  bool mine_ = false;
-};
-
 char* lines_of(const Connection& connection) noexcept { return lines[&connection - connections]; }
 
 void hang_up(Connection& connection) noexcept {
@@ -93,6 +76,40 @@ void hang_up_all() noexcept {
   for (Connection& each : connections) hang_up(each);
   stop_listening();
 }
+
+/// With all signals blocked: no handler comes in between, none leaves by siglongjmp, but one of abort's on an error
+/// that was found. False: somebody else has it.
+class [[nodiscard]] Turn {
+ public:
+  Turn() noexcept {
+    if (!sys::block_every_signal(blocked_before_)) return;
+    const uint32_t self = thread_number();
+    uint32_t whose = 0;
+    mine_ = whose_turn.compare_exchange_strong(whose, self, std::memory_order_acquire);
+    if (!mine_ && whose == self && !within()) {
+      mine_ = true;
+      forget_work();
+      if (waiting != nullptr) hang_up(*waiting);
+    }
+    if (!mine_) sys::set_blocked_signals(blocked_before_);
+  }
+  ~Turn() {
+    if (!mine_) return;
+    whose_turn.store(0, std::memory_order_release);
+    sys::set_blocked_signals(blocked_before_);
+  }
+  Turn(const Turn&) = delete;
+  Turn& operator=(const Turn&) = delete;
+  explicit operator bool() const noexcept { return mine_; }
+
+ private:
+  /// Whether it comes out of a turn of its own, where all is blocked but what abort opens: otherwise that was left.
+  [[nodiscard]] bool within() const noexcept {
+    return (~blocked_before_ & ~(sys::signal_bit(SIGKILL) | sys::signal_bit(SIGSTOP) | sys::signal_bit(SIGABRT))) == 0;
+  }
+  uint64_t blocked_before_ = 0;
+  bool mine_ = false;
+};
 
 bool send(void* to, std::string_view piece) noexcept {
   Connection& connection = *static_cast<Connection*>(to);
@@ -120,10 +137,14 @@ size_t end_of_line(const Connection& connection) noexcept {
   return end == nullptr ? kLineRoom : static_cast<size_t>(static_cast<const char*>(end) - begin);
 }
 bool has_line(const Connection& connection) noexcept { return end_of_line(connection) != kLineRoom; }
+/// Whether it is there, and waits for nothing.
+bool is_idle(const Connection& connection) noexcept {
+  return connection.socket.number() != 0 && &connection != waiting;
+}
 
 /// After an answer.
-void await_next(Connection& connection, uint64_t now) noexcept {
-  connection.deadline = now + seconds(kPatience);
+void await_next(Connection& connection, uint64_t deadline) noexcept {
+  connection.deadline = deadline;
   if (connection.ended && !has_line(connection)) hang_up(connection);
 }
 
@@ -131,14 +152,16 @@ void answer_line(Connection& connection, uint64_t now) noexcept {
   char* const line = lines_of(connection);
   const size_t size = end_of_line(connection);
   const Request request = parse({line, size});
+  const bool wrong = !request.wrong.empty();
+  if ((connection.deaf || (connection.ended && wrong)) && connection.grace-- == 0) return hang_up(connection);
   Answer answer = answer_to(connection);
   Done done = Done::now;
   count(kRequests);
-  if (request.wrong.empty()) {
-    done = carry_out(request, answer);
-  } else {
+  if (wrong) {
     count(kMalformed);
     answer.fail(request.wrong);
+  } else {
+    done = carry_out(request, answer);
   }
   connection.used -= size + 1;
   std::memmove(line, line + size + 1, connection.used);
@@ -147,7 +170,7 @@ void answer_line(Connection& connection, uint64_t now) noexcept {
     return;
   }
   finish(answer, connection);
-  await_next(connection, now);
+  await_next(connection, wrong ? connection.deadline : now + seconds(kPatience));  // nonsense buys no time
 }
 
 /// False: it isn't there any more.
@@ -165,10 +188,15 @@ bool read(Connection& connection) noexcept {
   return true;
 }
 
-/// Reads what has come, and answers one line of it.
+/// Reads what has come, and answers at least one line of it.
 void attend(Connection& connection, uint64_t now) noexcept {
   if (!read(connection)) return hang_up(connection);
-  if (has_line(connection)) return answer_line(connection, now);
+  if (has_line(connection)) {
+    const uint64_t end = now + clock::ticks_per_second() / kTurnsASecond;
+    do answer_line(connection, now);
+    while (is_idle(connection) && wanted() && has_line(connection) && clock::ticks() < end);
+    return;
+  }
   const bool too_long = connection.used == kLineRoom;
   if (!too_long && !connection.ended && now < connection.deadline) return;
   if (too_long) {
@@ -192,7 +220,7 @@ void go_on_with_work(uint64_t now) noexcept {
   if (go_on(&answer) == Done::later) return;
   waiting = nullptr;
   finish(answer, connection);
-  await_next(connection, now);
+  await_next(connection, now + seconds(kPatience));
 }
 
 void have_no_descriptor(uint64_t now, std::string_view why) noexcept {
@@ -214,6 +242,7 @@ bool welcome_one(uint64_t now) noexcept {
   if (visitor == Visitor::stranger) count(kRefused);
   if (visitor != Visitor::welcome) return true;
   free->used = 0;
+  free->grace = kGrace;
   free->ended = free->deaf = free->stuck = false;
   free->deadline = now + seconds(kPatience);
   Answer greeting = answer_to(*free);
@@ -223,20 +252,23 @@ bool welcome_one(uint64_t now) noexcept {
   return true;
 }
 
-void see_that_we_can_be_reached(uint64_t now) noexcept {
+/// False: this thread is a user of its own.
+bool see_that_we_can_be_reached(uint64_t now) noexcept {
+  const int process = owner.load(std::memory_order_relaxed);
   uint32_t user;
-  if (!sys::sole_user_id(user)) return;
-  const Listening listening = is_listening(user);
-  if (listening == Listening::yes) return;
+  if (!sys::sole_user_id(user)) return true;
+  const Listening listening = is_listening(process, user);
+  if (listening == Listening::yes) return true;
+  if (listening == Listening::others) return false;
   if (listening == Listening::lost) {
     count(kLost);
     stop_listening();
   } else {
     hang_up_all();  // there is none, or another user's
   }
-  if (now < retry_at) return;
-  if (const std::string_view why = listen(owner.load(std::memory_order_relaxed), user); !why.empty())
-    have_no_descriptor(now, why);
+  if (now < retry_at) return true;
+  if (const std::string_view why = listen(process, user); !why.empty()) have_no_descriptor(now, why);
+  return true;
 }
 
 uint64_t next_due() noexcept {
@@ -249,9 +281,10 @@ uint64_t next_due() noexcept {
 }
 
 void take_turn(uint64_t now, bool knocked) noexcept {
-  if (wanted()) see_that_we_can_be_reached(now);
+  if (wanted() && !see_that_we_can_be_reached(now)) return;
+  glances.store(0, std::memory_order_relaxed);
   for (Connection& each : connections)
-    if (wanted() && each.socket.number() != 0 && &each != waiting) attend(each, now);
+    if (wanted() && is_idle(each)) attend(each, now);
   if (wanted() && is_at_work()) go_on_with_work(now);
   for (unsigned n = 0; knocked && wanted() && n < kAcceptedATurn; ++n) knocked = welcome_one(now);
   if (!wanted()) hang_up_all();
@@ -271,10 +304,14 @@ bool look(uint64_t now, bool& knocked) noexcept {
   knocked = (which[0].got & sys::Polled::kReadable) != 0;
   const unsigned glance = glances.load(std::memory_order_relaxed);
   glances.store(glance + 1, std::memory_order_relaxed);
-  return some || now >= due.load(std::memory_order_relaxed) || glance % kGlances == 0;
+  return some || now >= due.load(std::memory_order_relaxed) || glance >= kGlances - 1;
 }
 
-bool in_own_process() noexcept { return sys::process_id() == owner.load(std::memory_order_relaxed); }
+/// Whether what has our numbers may be ours.
+bool has_our_descriptors() noexcept {
+  const int process = sys::process_id();
+  return process == owner.load(std::memory_order_relaxed) && sys::shares_descriptors(process);
+}
 
 }  // namespace
 
@@ -284,9 +321,9 @@ Counts counts() noexcept {
 }
 
 void begin() noexcept {
-  // A filter that came with us may kill for a socket: whoever asked for one knows better.
+  // A filter that came with us may kill for a socket: who asked for one here and now knows better.
   const config::OptionInfo* const option = config::find("control");
-  const bool asked_for = option != nullptr && config::origin(*option) != "built-in";
+  const bool asked_for = option != nullptr && config::origin(*option) == "environment";
   if (may_ask() && (sandbox::state() == sandbox::State::open || asked_for))
     owner.store(sys::process_id(), std::memory_order_relaxed);
 }
@@ -295,14 +332,15 @@ void serve() noexcept {
   if (owner.load(std::memory_order_relaxed) <= 0 || !may_ask() || (!wanted() && listener() == 0)) return;
   const uint64_t now = clock::ticks();
   bool knocked;
-  if (!look(now, knocked) || !in_own_process() || !room_on_stack(kStackToServe)) return;
+  if (!look(now, knocked) || !has_our_descriptors() || !room_on_stack(kStackToServe)) return;
   if (const Turn turn; turn) take_turn(now, knocked);
 }
 
 void forked() noexcept {
   if (owner.load(std::memory_order_relaxed) <= 0) return;
-  busy.store(false, std::memory_order_relaxed);
+  const bool in_turn = whose_turn.exchange(0, std::memory_order_relaxed) != 0;
   owner.store(may_ask() ? sys::process_id() : 0, std::memory_order_relaxed);
+  if (may_ask()) close_strays(in_turn);
   if (may_ask()) hang_up_all();
   for (auto& each : tally) each.store(0, std::memory_order_relaxed);
   waiting = nullptr;
@@ -312,7 +350,7 @@ void forked() noexcept {
 }
 
 void prepare_for_sandbox() noexcept {
-  if (owner.load(std::memory_order_relaxed) <= 0 || !may_ask() || !in_own_process()) return;
+  if (owner.load(std::memory_order_relaxed) <= 0 || !may_ask() || !has_our_descriptors()) return;
   constexpr int kMostTries = 1000;
   for (int n = 0; n < kMostTries; ++n) {
     if (const Turn turn; turn) {

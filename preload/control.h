@@ -2,7 +2,8 @@
 #include <cstdint>
 
 /// The process's side of live control: an abstract unix socket, served on the sampled path by whoever comes along, at
-/// most once a millisecond. No thread, no signal, no lock that anybody waits for. Any thread, any time.
+/// most once a millisecond. No thread, no signal, no lock that anybody waits for. Any thread, any time; one that has
+/// descriptors of its own (unshare), or is a user of its own, serves nobody.
 namespace poireau::control {
 
 /// What became of those that came.

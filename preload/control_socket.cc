@@ -6,6 +6,7 @@
 
 #include "preload/base/sys.h"
 #include "preload/base/text.h"
+#include "preload/clock.h"
 #include "preload/process.h"
 #include "preload/trace_names.h"
 
@@ -14,13 +15,15 @@ namespace {
 
 constexpr int kWaiting = 8;
 constexpr uint32_t kNobody = 65534;  // also everybody whom our user namespace doesn't know
+constexpr uint32_t kNoUser = UINT32_MAX;
 
 constinit Socket the_listener{};
 constinit std::array<char, sys::kMostSocketName> name_room{};
 constinit size_t name_size = 0;
-constinit uint32_t its_user = 0;
+constinit uint32_t its_user = kNoUser;
 constinit int its_process = 0;
 constinit uint64_t its_start = 0;
+constinit uint64_t changed_at = 0;  // in ticks: when a socket last came or went
 
 void put(std::string_view text) noexcept {
   std::copy(text.begin(), text.end(), name_room.data() + name_size);
@@ -32,8 +35,9 @@ void put(uint64_t number) noexcept {
 }
 
 void make_name(int process, uint32_t user) noexcept {
-  trace::Maker self;
-  if (!trace::know_ourselves(self)) self.start = process == its_process ? its_start : 0;  // it changed its root
+  trace::Maker self{};
+  const bool known = trace::know_ourselves(self) && self.start != 0;
+  if (!known) self.start = process == its_process ? its_start : 0;  // it changed its root
   its_process = process;
   its_start = self.start;
   name_size = 0;
@@ -84,11 +88,14 @@ bool Socket::take(int low) noexcept {
     return false;
   }
   number_.store(high, std::memory_order_relaxed);
+  changed_at = clock::ticks();
   return true;
 }
 
 void Socket::close() noexcept {
+  if (number() == 0) return;
   if (is_there()) sys::close(number());
+  changed_at = clock::ticks();
   number_.store(0, std::memory_order_relaxed);
 }
 
@@ -103,9 +110,15 @@ std::string_view name() noexcept {
 
 int listener() noexcept { return the_listener.number(); }
 
-Listening is_listening(uint32_t user) noexcept {
-  if (listener() == 0 || user != its_user) return Listening::no;
-  return the_listener.is_there() ? Listening::yes : Listening::lost;
+Listening is_listening(int process, uint32_t user) noexcept {
+  using enum Listening;
+  if (user != its_user) {
+    // Root may do what the others' agreement is asked by, and the process has been somebody else already.
+    const bool kept_rights = user == 0 && its_user != kNoUser;
+    return sys::thread_id() == process || (!kept_rights && sys::shares_user(process)) ? no : others;
+  }
+  if (listener() == 0) return no;
+  return the_listener.is_there() ? yes : lost;
 }
 
 std::string_view listen(int process, uint32_t user) noexcept {
@@ -122,6 +135,14 @@ std::string_view listen(int process, uint32_t user) noexcept {
 }
 
 void stop_listening() noexcept { the_listener.close(); }
+
+void close_strays(bool in_turn) noexcept {
+  if (!in_turn && clock::ticks() - changed_at > clock::ticks_per_second()) return;
+  constexpr int kMostNumbers = 2048;
+  std::array<char, sys::kMostSocketName> room;
+  for (int number = 0; name_size != 0 && number < kMostNumbers; ++number)
+    if (sys::socket_name(number, room) == std::string_view(name_room.data(), name_size)) sys::close(number);
+}
 
 Visitor let_in(Socket& to) noexcept {
   using enum Visitor;

@@ -33,12 +33,16 @@ class Socket {
 /// Its number; 0: there is none. Any thread.
 [[nodiscard]] int listener() noexcept;
 
-/// Whether there is one for this user. lost: there was, but the program has closed it.
-enum class Listening : uint8_t { yes, no, lost };
-[[nodiscard]] Listening is_listening(uint32_t user) noexcept;
+/// Whether there is one for this user, who is the calling thread's. lost: there was, but the program has closed it.
+/// others: it is not for this thread to have one made, which alone is another user than the `process`.
+enum class Listening : uint8_t { yes, no, lost, others };
+[[nodiscard]] Listening is_listening(int process, uint32_t user) noexcept;
 /// Makes one, while there is none. Empty: there is; otherwise why not.
 [[nodiscard]] std::string_view listen(int process, uint32_t user) noexcept;
 void stop_listening() noexcept;
+/// In a fork child, whose descriptors are older than its memory: closes what was just coming or going. `in_turn`:
+/// another thread was busy with that.
+void close_strays(bool in_turn) noexcept;
 
 /// Lets in one of those that wait, if it is the listener's user or root. stranger: it was neither, and is gone. late:
 /// there is no number for one.

@@ -17,8 +17,6 @@
 namespace poireau::control {
 namespace {
 
-static_assert(tracked_alloc::kSizeClasses == POIREAU_SIZE_CLASSES);
-
 consteval size_t words_in(std::string_view names) {
   return static_cast<size_t>(std::count(names.begin(), names.end(), ' ')) + 1;
 }
@@ -59,13 +57,13 @@ void add_drops(Answer& answer) noexcept {
   answer.end();
 }
 
-/// [bits of the size, blocks, bytes, sum of their periods]
+/// [class, blocks, bytes, sum of their periods]
 void add_live(Answer& answer) noexcept {
-  answer.begin("live_by_size", '[');
-  for (unsigned size_class = 0; size_class < tracked_alloc::kSizeClasses; ++size_class) {
-    const auto share = std::bit_cast<std::array<uint64_t, 3>>(tracked_alloc::share_of(size_class));
+  answer.begin("live_by_class", '[');
+  for (unsigned block_class = 0; block_class < tracked_alloc::kClasses; ++block_class) {
+    const auto share = std::bit_cast<std::array<uint64_t, 3>>(tracked_alloc::share_of(block_class));
     if (share[0] == 0) continue;
-    answer.begin({}, '[').number({}, size_class);
+    answer.begin({}, '[').number({}, block_class);
     for (const uint64_t number : share) answer.number({}, number);
     answer.end();
   }

@@ -30,6 +30,8 @@ constexpr Verb kLastToRead = Verb::stats;
 constinit Verb at_work{};
 constinit sampled::Check check{};
 constexpr size_t kStackToTell = 8 << 10;  // of an error that is found
+constexpr uint64_t kPatience = 5;         // seconds for a thread to come along that has it
+constinit uint64_t cramped_since = 0;     // in ticks; 0: the last one had it
 
 Answer& begin(Answer& answer, Verb verb) noexcept {
   return answer.start().truth("ok", true).text("do", config::choice_name(kVerbs, static_cast<int>(verb)));
@@ -110,8 +112,16 @@ void arm(Answer& answer, Verb verb) noexcept {
   return Done::now;
 }
 
+/// False: too many threads in a row had no room for it.
+bool is_worth_waiting() noexcept {
+  const uint64_t now = clock::ticks();
+  if (cramped_since == 0) cramped_since = now;
+  return now - cramped_since < kPatience * clock::ticks_per_second();
+}
+
 Done begin_verify() noexcept {
   check = {};
+  cramped_since = 0;
   at_work = Verb::verify;
   return Done::later;
 }
@@ -143,7 +153,9 @@ void quit(Answer& answer) noexcept {
 }
 
 void answer_checkpoint(Answer& answer, const journal::Checkpoint& checkpoint) noexcept {
-  if (checkpoint.state != journal::Checkpoint::State::done) return answer.fail("the trace can't be written now");
+  using enum journal::Checkpoint::State;
+  if (checkpoint.state == outgrown) return answer.fail("more is alive than trace_limit has room for");
+  if (checkpoint.state != done) return answer.fail("the trace can't be written now");
   begin(answer, at_work)
       .text("trace", trace::directory())
       .number("file", checkpoint.file)
@@ -212,8 +224,12 @@ Done carry_out(const Request& request, Answer& answer) noexcept {
 
 Done go_on(Answer* answer) noexcept {
   if (at_work == Verb::verify) {
-    if (!room_on_stack(kStackToTell) || check_some(check)) return Done::later;
-    if (answer != nullptr) begin(*answer, at_work).number("blocks", check.blocks).number("errors", check.errors);
+    const bool has_room = room_on_stack(kStackToTell);
+    if (has_room) cramped_since = 0;
+    if (has_room ? check_some(check) : is_worth_waiting()) return Done::later;
+    if (answer != nullptr && !has_room) answer->fail("no thread has room on its stack for it");
+    if (answer != nullptr && has_room)
+      begin(*answer, at_work).number("blocks", check.blocks).number("errors", check.errors);
   } else if (is_at_work()) {
     const journal::Checkpoint checkpoint = journal::step_checkpoint();
     if (checkpoint.state == journal::Checkpoint::State::going) return Done::later;

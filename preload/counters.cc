@@ -12,6 +12,7 @@ namespace poireau::journal {
 namespace {
 
 constinit uint64_t told_at = 0;
+constinit uint32_t told_in = 0;
 
 void tell_drops(void*, std::string_view cause, uint64_t count) noexcept {
   if (count == 0) return;
@@ -46,8 +47,9 @@ void for_each_drop(void* to, void (*tell)(void* to, std::string_view cause, uint
 
 void tell_counters() noexcept {
   told_at = clock::ticks();
+  told_in = trace::current();
   event::Cost event;
-  event.cycles = stats.cycles.load(std::memory_order_relaxed);
+  event.cycles = stats.cycles();
   event.cycles_per_second = clock::ticks_per_second();
   event.samples = stats.samples.load(std::memory_order_relaxed);
   event.sampled_bytes = stats.sampled_bytes.load(std::memory_order_relaxed);
@@ -58,7 +60,7 @@ void tell_counters() noexcept {
 }
 
 void tell_counters_now_and_then() noexcept {
-  if (clock::ticks() - told_at > clock::ticks_per_second()) tell_counters();
+  if (told_in != trace::current() || clock::ticks() - told_at > clock::ticks_per_second()) tell_counters();
 }
 
 }  // namespace poireau::journal

@@ -11,7 +11,7 @@ void for_each_drop(void* to, void (*tell)(void* to, std::string_view cause, uint
 // With the trace's turn:
 
 void tell_counters() noexcept;
-/// Unless it was told within the last second.
+/// Unless it was told within the last second, and in this file of samples.
 void tell_counters_now_and_then() noexcept;
 
 }  // namespace poireau::journal

@@ -18,8 +18,7 @@ __extension__ using Wide = unsigned __int128;
 constexpr uint64_t kSecond = 1'000'000'000, kMillion = 1'000'000;
 constexpr uint64_t kLongestPeriod = uint64_t{1} << 40;
 constexpr uint64_t kLongestWait = uint64_t{1} << 44;  // ticks: more than an hour
-// Less of the processor than that says nothing: an idle program's one sample would be most of it.
-constexpr uint64_t kLeastUse = kSecond / 50;
+constexpr uint64_t kLeastUse = 5;  // one in so many: the least part of a processor that a program is taken to use
 // So much over the budget for so long is worth a word.
 constexpr uint64_t kALot = 2, kPatience = 3 * kSecond;
 
@@ -27,9 +26,11 @@ constinit std::atomic<uint64_t> guards_now{kOne}, stretch_now{kOne}, stretch_tol
 constinit std::atomic<uint64_t> governed_period{0};  // what `stretch_now` is for: anything else was set since
 constinit std::atomic<uint64_t> cost_now{0};
 constinit std::atomic<uint64_t> next_look{0};  // in ticks
-constinit std::atomic<uint64_t> seen_at{0};    // the last time that counted; in ticks, as all it ended with:
-constinit std::atomic<uint64_t> seen_cycles{0}, seen_use{0};  // what sampling took, and all, in nanoseconds
-constinit std::atomic<uint64_t> over_budget{0};               // nanoseconds of use
+constinit std::atomic<uint64_t> seen_at{0};  // the last time that counted; in ticks, and so is what was spent till then
+constinit std::atomic<uint64_t> seen_samples{0}, seen_visits{0};
+constinit std::atomic<uint64_t> seen_use{0};     // of the CPU, in nanoseconds
+constinit std::atomic<int> owner{0};             // whose all this is, if the kernel may be asked
+constinit std::atomic<uint64_t> over_budget{0};  // nanoseconds of use
 constinit std::atomic<bool> warned{false};
 
 template <typename Value>
@@ -48,11 +49,16 @@ Rule rule_of(std::string_view option) noexcept {
 }
 
 [[gnu::noinline]] uint64_t in_nanoseconds(uint64_t ticks) noexcept {
-  return ticks * 1000 / (clock::ticks_per_second() / kMillion);
+  return static_cast<uint64_t>(Wide{ticks} * kSecond / clock::ticks_per_second());
 }
 
-/// Without what was spent waiting for a processor, as far as can be told.
-uint64_t cycles() noexcept { return value(stats.cycles) - value(stats.overlong); }
+bool may_ask() noexcept { return sandbox::state() == sandbox::State::open; }
+
+/// What has come to that counter since it was last asked, in nanoseconds.
+uint64_t news_of(const std::atomic<uint64_t>& counter, std::atomic<uint64_t>& seen) noexcept {
+  const uint64_t now = value(counter);
+  return in_nanoseconds(now - seen.exchange(now, std::memory_order_relaxed));
+}
 
 [[gnu::cold, gnu::noinline]] void warn() noexcept {
   if (value(options.log) == LogLevel::off || warned.exchange(true, std::memory_order_relaxed)) return;
@@ -110,7 +116,7 @@ void describe(Text& text) noexcept {
 Scale next(Scale now, Spent spent, uint64_t budget, Rule guards, Rule period) noexcept {
   constexpr uint64_t kMostAtOnce = 64;
   const uint64_t aim = std::max<uint64_t>(spent.in_all / kMillion * budget * 4 / 5, 1);
-  const uint64_t times = std::min(spent.sampling * kOne / aim, kMostAtOnce * kOne);
+  const auto times = static_cast<uint64_t>(std::min(Wide{spent.sampling} * kOne / aim, Wide{kMostAtOnce * kOne}));
   if (times > kOne) {
     if (guards == Rule::governed && now.guards > kLeastGuards)
       now.guards = std::max(now.guards * kOne / times, kLeastGuards);
@@ -136,18 +142,15 @@ bool look(uint64_t now) noexcept {
     put(guards_now, kOne);
     return stretch_told.exchange(kOne, std::memory_order_relaxed) != kOne;
   }
-  const uint64_t since = value(seen_at);
-  if (since == 0) put(seen_at, now);
+  if (may_ask() && sys::process_id() != value(owner)) return false;  // it only shares our memory
+  const uint64_t passed =
+      in_nanoseconds(std::min(now - seen_at.exchange(now, std::memory_order_relaxed), kLongestWait));
   // In a sandbox the kernel is not asked: as if one processor had been busy.
-  const uint64_t use = sandbox::state() == sandbox::State::open ? sys::cpu_time() : 0, cycles_now = cycles();
-  const uint64_t used = use != 0 ? use - value(seen_use) : in_nanoseconds(std::min(now - since, kLongestWait));
-  if (since == 0 || used < kLeastUse) return false;
-  const Spent spent{in_nanoseconds(cycles_now - value(seen_cycles)), used};
-  put(seen_use, use);
-  put(seen_cycles, cycles_now);
-  put(seen_at, now);
-
-  put(cost_now, (3 * cost() + spent.sampling * 1000 / (used / 1000)) / 4);
+  const uint64_t use = may_ask() ? sys::cpu_time() : 0;
+  const uint64_t used = use != 0 ? use - seen_use.exchange(use, std::memory_order_relaxed) : passed;
+  const Spent spent{news_of(stats.for_samples, seen_samples), std::max(used, passed / kLeastUse)};
+  const uint64_t sampling = spent.sampling + news_of(stats.for_visits, seen_visits);
+  put(cost_now, (3 * cost() + sampling * 1000 / (spent.in_all / 1000 + 1)) / 4);
 
   const Rule guards = rule_of_guards(), period = rule_of_period();
   Scale scale{guards == Rule::governed ? guard_share() : kOne, period == Rule::governed ? stretch() : kOne};
@@ -157,7 +160,7 @@ bool look(uint64_t now) noexcept {
   put(governed_period, value(options.sample_period));
 
   const bool too_much = period == Rule::pinned && cost() > kALot * budget();
-  put(over_budget, too_much ? value(over_budget) + used : 0);
+  put(over_budget, too_much ? value(over_budget) + spent.in_all : 0);
   if (value(over_budget) > kPatience) warn();
 
   const uint64_t told = value(stretch_told);
@@ -167,11 +170,13 @@ bool look(uint64_t now) noexcept {
   return news;
 }
 
-void forked() noexcept {
+void begin() noexcept {
   const uint64_t now = clock::ticks();
+  news_of(stats.for_samples, seen_samples);
+  news_of(stats.for_visits, seen_visits);
   put<uint64_t>(seen_use, 0);
-  put<uint64_t>(seen_cycles, 0);
   put<uint64_t>(over_budget, 0);
+  put(owner, may_ask() ? sys::process_id() : 0);
   put(seen_at, now);
   put(next_look, now + clock::ticks_per_second() / 10);
 }

@@ -6,6 +6,10 @@
 /// Keeps what sampling costs within `overhead_budget`, a share of the process's CPU time: guards are rationed first,
 /// then the period grows. It only decides about requests to come, and every sample keeps the period and the chance of
 /// guards that it was drawn with, so that estimates stay unbiased. Any thread, any time.
+///
+/// No program is blind: one that sleeps has the budget of one that uses a fifth of a processor. That is a millisecond a
+/// second at the usual budget, or some ten samples at their dearest, with all caches cold. And only what a longer
+/// period would have spared makes it longer: samples, not the turns of live control, nor visits that come to nothing.
 namespace poireau::governor {
 
 /// What a period is multiplied with now, times kOne; never less.
@@ -30,12 +34,13 @@ void describe(Text& text) noexcept;
 /// Looks at the clocks if it is time to. True if `period` has changed enough to be told.
 bool look(uint64_t now) noexcept;
 
-/// In parts per million of the process's CPU time: over the last second or so, and the budget (0: none).
+/// In parts per million of the process's CPU time: over the last second or so (visits and turns, too), and the budget
+/// (0: none). Who uses less than a fifth of a processor is taken to use that.
 [[nodiscard]] uint64_t cost() noexcept;
 [[nodiscard]] uint64_t budget() noexcept;
 
-/// In a fork child.
-void forked() noexcept;
+/// In a new process, be it a fork child. Until then there is nothing to look at.
+void begin() noexcept;
 
 /// The law itself. What guards and the period are multiplied with, times kOne.
 struct Scale {

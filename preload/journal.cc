@@ -71,8 +71,7 @@ void tell_birth(Id id) noexcept {
   uint32_t file = 0;
   if (trace::wanted()) {
     const trace::Turn turn;
-    if (turn) {
-      if (!is_open()) return;
+    if (turn && is_open()) {
       prepare(Audience::readers, block.birth.stack, event.frames, event.thread);
       tell_counters_now_and_then();
       file = trace::write(event);
@@ -117,10 +116,13 @@ void died(const tracked_alloc::Claim& claim, const tracked_alloc::Death& death, 
   if (sink::listens(event::Type::free)) tell_listeners(event, death.stack, event.frames, event.thread);
   const uint32_t note = record.note.load(std::memory_order_relaxed);
   if (note == 0) return;
+  bool known = (note & (kFile | kGhost)) != 0;
   if (trace::wanted()) {
     const trace::Turn turn;
-    if (turn && (!is_open() || write_death(record, claim.block, event, death.stack))) return;
-  } else if ((note & (kFile | kGhost)) == 0) {
+    known = !turn || is_open();
+    if (turn && known && write_death(record, claim.block, event, death.stack)) return;
+  }
+  if (!known) {
     record.note.store(0, std::memory_order_release);  // not a word of it is needed
     return;
   }
@@ -164,9 +166,9 @@ void option_changed(std::string_view name, std::string_view value) noexcept {
 }
 
 void forked() noexcept {
+  forget_rounds();
   trace::forked();
   forget_audiences();
-  forget_rounds();
   never_written.store(0, std::memory_order_relaxed);
   options_owed.store(false, std::memory_order_relaxed);
 }

@@ -103,6 +103,7 @@ void configure() noexcept {
   if (!secure && sandbox::state() != sandbox::State::strict) config::load(environ, voice::say);
   process::begin();
   clock::begin();
+  governor::begin();
   const std::string_view sleeping = reason_to_sleep(secure);
   if (!sleeping.empty())
     sampled::set_dormant();
@@ -231,7 +232,7 @@ extern "C" [[gnu::visibility("default")]] size_t poireau_get_stats(poireau_stats
   GIVE(placed, census.placed);
   GIVE(errors, report::errors());
   GIVE(stackless, depot::refused());
-  GIVE_COUNTER(cycles);
+  GIVE(cycles, stats.cycles());
   GIVE(trace_bytes, trace::bytes());
   GIVE(trace_dropped, trace::dropped());
   GIVE(trace_lost, journal::lost());

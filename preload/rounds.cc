@@ -103,16 +103,23 @@ Step go_round_to(Id id) noexcept {
   return Step::wrote;
 }
 
-/// The file that has to leave next, and with it what nobody has written again; 0: none.
+/// Files of this process up to here have been saved, or hold nothing.
+uint32_t saved() noexcept { return std::max(rounds.saved, trace::first() - 1); }
+
+/// The file that has to leave next, or the last one that left too early, and with it what nobody has written again; 0:
+/// none.
 uint32_t leaving() noexcept {
-  const uint32_t file = trace::leaving();
-  if (file > rounds.saved) return file;
-  if (file > rounds.let_go) {
-    rounds.let_go = file;
+  const uint32_t next = trace::leaving(), file = next != 0 ? next : trace::oldest() - 1;
+  if (file > saved()) return file;
+  if (next > rounds.let_go) {
+    rounds.let_go = next;
     trace::left();
   }
   return 0;
 }
+
+/// A file of the checkpoint has left too early.
+bool is_outgrown() noexcept { return trace::oldest() - 1 > std::max(saved(), asked.upto); }
 
 bool is_asked() noexcept { return asked.result.state == Checkpoint::State::going; }
 
@@ -148,6 +155,10 @@ Checkpoint write_checkpoint(uint32_t oldest) noexcept {
 }
 
 void end_asked() noexcept {
+  if (is_outgrown()) {
+    asked.result.state = Checkpoint::State::outgrown;
+    return;
+  }
   tell_counters();
   asked.result = write_checkpoint(asked.upto + 1);
   if (!trace::flush() || asked.upto + 1 < trace::first()) asked.result.state = Checkpoint::State::failed;
@@ -160,7 +171,7 @@ void end_round() noexcept {
   rounds.saved = std::max(rounds.saved, rounds.upto);
   if (rounds.asked)
     end_asked();
-  else if (rounds.upto != 0 && rounds.upto == trace::leaving())
+  else if (rounds.upto != 0 && rounds.upto + 1 >= trace::oldest())
     static_cast<void>(write_checkpoint(rounds.upto + 1));
   static_cast<void>(leaving());
 }
@@ -184,20 +195,21 @@ bool walk(uint32_t copies, uint64_t looks, bool patient) noexcept {
   return true;
 }
 
+void give_up(Checkpoint::State why) noexcept {
+  asked.result.state = why;
+  if (std::exchange(rounds.asked, false)) rounds.on = false;
+  owe();  // perhaps: it has not been everywhere
+}
+
 /// A step, by who has the turn.
 Checkpoint step() noexcept {
   constexpr uint32_t kCopies = 64, kLooks = 512;
-  if (trace::directory().empty()) {  // or not any more
-    asked = {};
-    return {.state = Checkpoint::State::failed};
-  }
-  if (asked.result.state == Checkpoint::State::none)
+  if (!trace::wanted() || trace::directory().empty())  // or not any more
+    give_up(Checkpoint::State::failed);
+  else if (asked.result.state == Checkpoint::State::none)
     asked = {.upto = trace::current() - 1, .result = {.state = Checkpoint::State::going}};
-  if (is_asked() && is_on() && !walk(kCopies, kLooks, false)) {
-    asked.result.state = Checkpoint::State::failed;
-    if (std::exchange(rounds.asked, false)) rounds.on = false;
-    owe();  // perhaps: it has not been everywhere
-  }
+  if (is_asked() && is_on() && !walk(kCopies, kLooks, false)) give_up(Checkpoint::State::failed);
+  if (is_asked() && is_outgrown()) give_up(Checkpoint::State::outgrown);
   const Checkpoint result = asked.result;
   if (!is_asked()) asked = {};
   return result;
@@ -227,13 +239,18 @@ void finish_rounds() noexcept {
 }
 
 void forget_rounds() noexcept {
-  // While nothing is recorded the parent writes none of it.
-  const uint32_t kept = trace::wanted() ? kFile : kFile | kBirthOwed;
+  const bool none = trace::directory().empty();
   const bool owing = owed.exchange(0, std::memory_order_relaxed) != 0 || rounds.on;
-  if (owing)
-    tracked_alloc::region::for_each(
-        [kept](Id, Record& record) { record.note.fetch_and(kept, std::memory_order_relaxed); });
-  if (owing && kept != kFile) owe();
+  // A birth that the parent will write is as good as in the file that it writes to. Who has no trace owes births only.
+  const uint32_t kept = trace::wanted() ? 0 : kBirthOwed, inherited = trace::wanted() ? trace::current() : 0;
+  if (owing && !none)
+    tracked_alloc::region::for_each([kept, inherited](Id, Record& record) {
+      const uint32_t note = record.note.load(std::memory_order_relaxed), file = note & kFile;
+      const bool birth = (note & (kBirthOwed | kDeathOwed)) == kBirthOwed;
+      const uint32_t now = !birth ? file : (note & kept) | (file != 0 ? file : inherited);
+      if (now != note) record.note.store(now, std::memory_order_relaxed);
+    });
+  if (owing && (none || kept != 0)) owe();
   rounds = {};
   asked = {};
   wanted.store(false, std::memory_order_relaxed);

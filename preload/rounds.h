@@ -21,12 +21,12 @@ void owe() noexcept;
 void go_rounds() noexcept;
 /// At the end of the process: to the end of what is owed.
 void finish_rounds() noexcept;
-/// In a fork child. What the parent owed is the parent's to write.
+/// In a fork child, before the trace is told. What the parent owes is the parent's to write if it can.
 void forget_rounds() noexcept;
 
 /// A checkpoint that somebody has asked for: every block that is alive is in the files from `file` on.
 struct Checkpoint {
-  enum class State : uint8_t { none, going, done, failed } state = State::none;
+  enum class State : uint8_t { none, going, done, failed, outgrown } state = State::none;
   uint32_t file = 0;                            // as in its name
   uint64_t live = 0, live_bytes = 0, time = 0;  // nanoseconds of CLOCK_MONOTONIC
 };
@@ -36,7 +36,7 @@ struct Checkpoint {
 /// Begins one, unless one is going. False: there is no trace to write it to.
 [[nodiscard]] bool begin_checkpoint() noexcept;
 /// A bounded part of it (some 20 us). failed: the trace can't be written, or somebody doesn't come to an end with it,
-/// or with a block.
+/// or with a block. outgrown: its first files had to go before what lives there was written again.
 [[nodiscard]] Checkpoint step_checkpoint() noexcept;
 
 }  // namespace poireau::journal

@@ -21,9 +21,9 @@ namespace poireau {
 
 constinit Stats stats{};
 
-[[gnu::noinline]] uint64_t Metered::count(uint64_t since) noexcept {
+[[gnu::noinline]] uint64_t Metered::count(std::atomic<uint64_t>& what, uint64_t since) noexcept {
   const uint64_t now = clock::ticks(), passed = now - since;
-  stats.cycles.fetch_add(passed, std::memory_order_relaxed);
+  what.fetch_add(std::min(passed, kLongest), std::memory_order_relaxed);
   if (passed > kLongest) [[unlikely]]
     stats.overlong.fetch_add(passed - kLongest, std::memory_order_relaxed);
   return now;
@@ -47,7 +47,9 @@ Rates rates() noexcept {
   const uint64_t base = dormant() ? 0 : governor::period();
   const bool by_caller = options.callers.any();
   return {base, by_caller ? callers::finest(base) : base,
-          options.sample_by.load(std::memory_order_relaxed) == SampleBy::calls, by_caller};
+          options.sample_by.load(std::memory_order_relaxed) == SampleBy::calls, by_caller,
+          // To look without a sample takes little, and who looks once a period answers as soon as that.
+          base == 0 ? Sampler::kLongestGap : std::clamp<uint64_t>(base, 64 << 10, Sampler::kLongestGap)};
 }
 
 }  // namespace
@@ -79,12 +81,6 @@ void notice_fork() noexcept {
   if (rest > millisecond) next_turn.store(now + rest, std::memory_order_relaxed);
 }
 
-void now_and_then(uint64_t now) noexcept {
-  const uint64_t due = next_turn.load(std::memory_order_relaxed);
-  if (now >= due) [[unlikely]]
-    take_turn(due, now);
-}
-
 Verdict judge(const Request& request) noexcept {
   if (const Way way = get_ready(); way != Way::real) [[unlikely]] {
     if (way == Way::pass) add(stats.early, 1);
@@ -92,15 +88,21 @@ Verdict judge(const Request& request) noexcept {
   }
   const uint64_t since = clock::ticks();
   notice_fork();
-  now_and_then(since);
   if (!sampler.seeded()) sampler.seed(process::next_seed());
   if (sampler.overrun()) add(stats.dropped, 1);
-  const Rates now = rates();
+  Rates now = rates();
+  // What a turn changes holds from the next request on: this one may have it only because it was hit, and would be lost
+  // too often if that were to stop the sampling.
+  const uint64_t due = next_turn.load(std::memory_order_relaxed);
+  const bool turn = since >= due;
+  if (turn) now.step = 0;
   uint64_t period = sampler.confirm(request.size, request.caller, now);
+  if (turn) [[unlikely]]
+    take_turn(due, since);
   if (period != 0 && sink::is_our_own_thread(thread_number())) period = 0;  // a sink's request, not the program's
   Verdict verdict{Way::real, period, std::exchange(asking, request.caller), since};
   // By calls every call comes here: what that takes is no sample's, and no longer period would spare it.
-  if (period == 0 && !now.by_calls) verdict.since = Metered::count(since);
+  if (turn || (period == 0 && !now.by_calls)) verdict.since = Metered::count(stats.for_visits, since);
   return verdict;
 }
 
@@ -148,7 +150,7 @@ bool dormant() noexcept { return asleep.load(std::memory_order_relaxed); }
 
 void forked() noexcept {
   for (auto* counter : {&stats.samples, &stats.sampled_bytes, &stats.counted_bytes, &stats.early, &stats.dropped,
-                        &stats.deepbinds, &stats.namespaces, &stats.cycles, &stats.overlong})
+                        &stats.deepbinds, &stats.namespaces, &stats.for_samples, &stats.for_visits, &stats.overlong})
     counter->store(0, std::memory_order_relaxed);
   for (auto& cause : stats.unplaced)
     for (auto& counter : cause) counter.store(0, std::memory_order_relaxed);
@@ -158,7 +160,7 @@ void forked() noexcept {
   tracked_alloc::forked(process::next_seed());
   journal::forked();
   sink::forked();
-  governor::forked();
+  governor::begin();
   control::forked();
   sampler.seed(process::next_seed());
 }

@@ -42,6 +42,8 @@ constinit std::atomic<bool> homes_allowed{false};  // and not yet made ready
 constinit std::atomic<bool> homes_closed{false};
 constinit std::atomic<Operators> operators_are{Operators::theirs};
 
+constexpr uint64_t kForever = 1 << 30;  // seconds
+
 // What it takes to walk a stack.
 constexpr size_t kStackForStacks = 6 << 10;
 
@@ -59,7 +61,7 @@ tracked_alloc::Policy policy() noexcept {
                                          : guard,
       .ticks_per_second = second,
       .quarantine = {value(options.quarantine_size), value(options.quarantine_slots),
-                     value(options.quarantine_seconds) * second},
+                     std::min(value(options.quarantine_seconds), kForever) * second},
       .cache = value(options.cache),
       .poison = value(options.poison),
       .guard_share = governor::guard_share(),

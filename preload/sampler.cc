@@ -29,11 +29,13 @@ uint64_t Sampler::confirm(uint64_t size, const void* caller, const Rates& now) n
   for (;;) {
     const uint32_t version = version_;
     signal_fence();
-    const uint64_t gap = gap_, drawn_with = drawn_ ? drawn_with_ : now.finest;
-    const bool by_calls = drawn_ ? by_calls_ : by_calls_now;
+    const uint64_t gap = gap_;
+    const bool drawn = drawn_with_ != 0;
+    const uint64_t drawn_with = drawn ? drawn_with_ : now.finest;
+    const bool by_calls = drawn ? by_calls_ : by_calls_now;
     // Nothing drawn, nothing due: this request is tested against a new gap. Taking it instead would sample the first
     // allocation of every thread.
-    const uint64_t until_hit = drawn_ ? gap + rest_ : draw(drawn_with);
+    const uint64_t until_hit = drawn ? gap + rest_ : draw(drawn_with);
     const uint64_t step = by_calls ? 1 : weight(size);
     const bool hit = drawn_with != 0 && step > until_hit;
 
@@ -46,7 +48,7 @@ uint64_t Sampler::confirm(uint64_t size, const void* caller, const Rates& now) n
     // Without a hit the gap may go all the same: an exponential one has no memory.
     const bool redraw = hit || drawn_with == 0 || now.finest != drawn_with || by_calls_now != by_calls;
     const uint64_t ahead = redraw ? draw(now.finest) : until_hit - step;
-    const uint64_t next_gap = by_calls_now ? 0 : std::min(ahead, kLongestGap);
+    const uint64_t next_gap = by_calls_now ? 0 : std::min(ahead, now.step);
 
     signal_fence();
     if (version_ != version) continue;  // a handler's requests came between, or a fork
@@ -55,7 +57,6 @@ uint64_t Sampler::confirm(uint64_t size, const void* caller, const Rates& now) n
     rest_ = ahead - next_gap;
     drawn_with_ = now.finest;
     by_calls_ = by_calls_now;
-    drawn_ = true;
     account_ += next_gap - gap;
     signal_fence();
     gap_ += next_gap - gap;  // less what a handler has counted down meanwhile

@@ -9,10 +9,11 @@ namespace poireau {
 
 /// What the options ask for, as the sampler needs it.
 struct Rates {
-  uint64_t base;    // period of a caller without a multiplier; 0: sampling is off
-  uint64_t finest;  // the smallest period of any caller: candidates are drawn with it
-  bool by_calls;    // every call weighs 1, instead of its bytes
-  bool by_caller;   // some callers have periods of their own
+  uint64_t base;             // period of a caller without a multiplier; 0: sampling is off
+  uint64_t finest;           // the smallest period of any caller: candidates are drawn with it
+  bool by_calls;             // every call weighs 1, instead of its bytes
+  bool by_caller;            // some callers have periods of their own
+  uint64_t step = 16 << 20;  // so much passes, at most, before the thread asks again; never more than this
 };
 
 /// Picks each requested byte with probability 1/period. Bytes are tossed one by one in principle; in practice the
@@ -71,8 +72,8 @@ class Sampler {
     bool operator==(const Mark&) const = default;
   };
 
-  /// The hot path's count never starts above this: so often a thread looks whether the options have changed.
-  static constexpr uint64_t kLongestGap = 16 << 20;
+  /// The hot path's count never starts above this.
+  static constexpr uint64_t kLongestGap = Rates{}.step;
 
  private:
   [[nodiscard]] bool keep(uint64_t period, uint64_t drawn_with, uint64_t rest_of_request) noexcept;
@@ -83,10 +84,9 @@ class Sampler {
   uint64_t gap_ = 0;         // bytes the hot path may still pass; first, see `gap_offset`
   uint64_t rest_ = 0;        // what follows it up to the next sample point: bytes, or calls
   uint64_t account_ = 0;     // minus gap_: bytes since the last sample; so the hot path counts them too
-  uint64_t drawn_with_ = 0;  // the finest period in force at the last draw; 0: sampling was off
+  uint64_t drawn_with_ = 0;  // the finest period in force at the last draw; 0: nothing is drawn
   Random random_;
   uint32_t version_ = 0;  // counts the changes of all this
-  bool drawn_ = false;
   bool by_calls_ = false, picked_by_calls_ = false;
   bool seeded_ = false;
 };

@@ -10,9 +10,15 @@ namespace poireau {
 /// Counted on cold paths only. poireau.h says what they mean.
 struct Stats {
   std::atomic<uint64_t> samples, sampled_bytes, counted_bytes, early, dropped, deepbinds, namespaces;
-  std::atomic<uint64_t> cycles;    // spent on samples
-  std::atomic<uint64_t> overlong;  // of those, what went beyond kLongest: mostly waits for a processor
+  // Cycles: what samples took, and what threads did that only came to look, each time up to Metered::kLongest; and all
+  // beyond that, which mostly are waits for a processor.
+  std::atomic<uint64_t> for_samples, for_visits, overlong;
   std::atomic<uint64_t> unplaced[POIREAU_DROPS][POIREAU_SIZE_CLASSES];
+
+  [[nodiscard]] uint64_t cycles() const noexcept {
+    return for_samples.load(std::memory_order_relaxed) + for_visits.load(std::memory_order_relaxed) +
+           overlong.load(std::memory_order_relaxed);
+  }
 };
 [[gnu::visibility("hidden")]] extern constinit Stats stats;
 
@@ -24,11 +30,11 @@ class Metered {
   ~Metered() { pause(); }
   Metered(const Metered&) = delete;
   Metered& operator=(const Metered&) = delete;
-  uint64_t pause() const noexcept { return count(since_); }
+  uint64_t pause() const noexcept { return count(stats.for_samples, since_); }
   void go_on(uint64_t since) noexcept { since_ = since; }
 
-  /// What has happened since then; returns the time.
-  static uint64_t count(uint64_t since) noexcept;
+  /// What has happened since then, in `what` and in `overlong`; returns the time.
+  static uint64_t count(std::atomic<uint64_t>& what, uint64_t since) noexcept;
 
  private:
   static constexpr uint64_t kLongest = 1 << 17;  // ticks: some 50 us

@@ -42,7 +42,6 @@ constinit uint64_t retry_at = 0, retry_gap = 0;  // in ticks: it may have been a
 
 constinit Place place{};
 constinit Stream facts{}, samples{};
-constinit uint32_t packets = 0;       // of a file of samples, at most
 constinit uint32_t files_before = 0;  // of the processes that this one was forked from
 constinit uint64_t last_time = 0;
 constinit uint64_t full_said_at = 0;
@@ -51,6 +50,11 @@ constinit std::atomic<uint64_t> no_room{0}, on_disk{0}, early{0}, lost_packets{0
 
 /// A few files of one packet each are the least.
 uint64_t limit() noexcept { return std::max<uint64_t>(options.trace_limit.load(std::memory_order_relaxed), 512 << 10); }
+
+/// Of a file of samples that is to come, at most.
+uint32_t packets() noexcept {
+  return static_cast<uint32_t>(std::clamp<uint64_t>(limit() / kFilesAtMost / ctf::kPacket, 1, kMostPackets));
+}
 
 void say(std::string_view what, std::string_view why) noexcept {
   if (options.log.load(std::memory_order_relaxed) == LogLevel::off) return;
@@ -82,9 +86,8 @@ bool open_streams() noexcept {
   const process::RunId id = process::run_id();
   __builtin_memcpy(identity.uuid, &id, sizeof identity.uuid);
   identity.process = static_cast<uint32_t>(sys::process_id());
-  packets = static_cast<uint32_t>(std::clamp<uint64_t>(limit() / kFilesAtMost / ctf::kPacket, 1, kMostPackets));
   return write_metadata(identity) && facts.open(place, identity, "facts", {kFactsPackets, false}) &&
-         samples.open(place, identity, "samples", {packets, true});
+         samples.open(place, identity, "samples", {packets(), true});
 }
 
 /// Nobody knows in what state the streams are: another directory of this process takes what follows.
@@ -195,6 +198,7 @@ uint32_t write(const event::Any& event) noexcept {
   }
   last_time = std::max(last_time, clock::nanoseconds(clock::ticks()));
   ctf::encode(room, event, last_time);
+  samples.limit_packets(packets());
   stream.commit(size);
   // The rounds that save what lives there come too late; what they save is missing until then.
   if (facts.bytes() + samples.bytes() > limit() && samples.oldest() != samples.file() && samples.remove_oldest())
@@ -214,7 +218,7 @@ void be_hopeful() noexcept {
 }
 
 uint32_t leaving() noexcept {
-  const uint64_t file = uint64_t{packets} * ctf::kPacket, most = limit();
+  const uint64_t file = uint64_t{packets()} * ctf::kPacket, most = limit();
   const uint64_t room_to_copy = 3 * file;  // two events are copied for each that comes, and the next file is growing
   const bool fits = facts.bytes() + samples.bytes() + room_to_copy <= most;
   if ((fits && samples.trouble() != Trouble::sandbox) || samples.oldest() == samples.file()) return 0;
@@ -235,8 +239,9 @@ bool flush() noexcept {
 }
 
 uint32_t first() noexcept { return files_before + 1; }
+uint32_t oldest() noexcept { return files_before + samples.oldest(); }
 uint32_t current() noexcept { return files_before + samples.file(); }
-uint32_t events_a_file() noexcept { return static_cast<uint32_t>(packets * (ctf::kPacket / kTypicalEvent)); }
+uint32_t events_a_file() noexcept { return static_cast<uint32_t>(packets() * (ctf::kPacket / kTypicalEvent)); }
 
 bool asked_for() noexcept {
   const SinkKind kind = options.sink.load(std::memory_order_relaxed);

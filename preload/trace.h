@@ -7,7 +7,8 @@
 
 /// The embedded trace: one directory a process, made when its first event comes. Two streams: `facts` (whose trace it
 /// is, modules, threads, options, errors), which stays whole, and `samples`, the oldest files of which go
-/// (trace_limit). Any thread, any time, signal handlers too: who can't have his turn goes without.
+/// (trace_limit). Any thread, any time, signal handlers too: who can't have his turn within 10 ms goes without. What is
+/// written is there whatever becomes of the process, but for what others owe when it is killed then.
 namespace poireau::trace {
 
 /// The right to write. False: somebody else has it and doesn't come to an end, perhaps this very thread beneath a
@@ -40,8 +41,10 @@ void be_hopeful() noexcept;
 void left() noexcept;
 /// To the files with what waits in memory. False: they, or the directory, are out of reach.
 [[nodiscard]] bool flush() noexcept;
-/// The first file of samples of this process, the one that is written now, and about how many events each holds.
+/// The first file of samples of this process, the oldest that is there, the one that is written now, and about how many
+/// events each of those to come holds.
 [[nodiscard]] uint32_t first() noexcept;
+[[nodiscard]] uint32_t oldest() noexcept;
 [[nodiscard]] uint32_t current() noexcept;
 [[nodiscard]] uint32_t events_a_file() noexcept;
 

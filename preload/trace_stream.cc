@@ -112,6 +112,11 @@ void Stream::trim() noexcept {
   }
 }
 
+void Stream::limit_packets(uint32_t most) noexcept {
+  if (most < limits_.most_packets) trim();
+  limits_.most_packets = most;
+}
+
 void Stream::prepare_for_sandbox() noexcept {
   flush();
   if (used_ == 0 || !mapped_ || silent() || recording_ || ahead() > 1) return;

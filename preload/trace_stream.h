@@ -57,6 +57,9 @@ class Stream {
   /// its blocks back, and take others, would be to stall for milliseconds.
   bool remove_oldest() noexcept;
 
+  /// Of the files to come. Less than before: what was grown ahead goes.
+  void limit_packets(uint32_t most) noexcept;
+
   /// Whatever there was no room for may be tried at once.
   void be_hopeful() noexcept { tried_ = 0; }
   /// To the file with what waits in memory.

@@ -34,17 +34,17 @@ constinit std::atomic<bool> enough_met{false};
 constinit std::atomic<uint32_t> errors_met{0};
 constinit std::atomic<uint64_t> draws{0}, guarded_homes{0};
 
-/// Blocks by the bits of their sizes: all there ever were, those that are gone, and what the others weigh.
+/// Blocks by class: all there ever were, those that are gone, and what the others weigh.
 struct alignas(32) Living {  // in one cache line
   std::atomic<uint64_t> born, gone, bytes, periods;
 };
-constinit Living living[kSizeClasses]{};
+[[gnu::section(".lbss")]] constinit Living living[kClasses]{};  // of which a process touches few
 
 /// `times` is 1 or -1.
 Living& weigh(const Record& record, uint64_t times) noexcept {
-  Living& its = living[std::min<size_t>(std::bit_width(record.size), kSizeClasses - 1)];
+  Living& its = living[class_of(record.size, record.birth)];
   its.bytes.fetch_add(times * record.size, std::memory_order_relaxed);
-  its.periods.fetch_add(times * record.birth.period, std::memory_order_relaxed);
+  its.periods.fetch_add(times * period_in_bytes(record.size, record.birth), std::memory_order_relaxed);
   return its;
 }
 
@@ -390,17 +390,31 @@ void look_for_writes() noexcept {
 
 Census census() noexcept {
   Census sum{.guarded = guarded_homes.load()};
-  for (unsigned size_class = 0; size_class < kSizeClasses; ++size_class) {
-    const Share share = share_of(size_class);
+  for (unsigned block_class = 0; block_class < kClasses; ++block_class) {
+    const Share share = share_of(block_class);
     sum.live += share.blocks;
     sum.live_bytes += share.bytes;
-    sum.placed += living[size_class].born.load();
+    sum.placed += living[block_class].born.load();
   }
   return sum;
 }
 
-Share share_of(unsigned size_class) noexcept {
-  const Living& its = living[size_class];
+uint64_t period_in_bytes(size_t size, const Birth& birth) noexcept {
+  constexpr uint64_t kMost = uint64_t{1} << 50;  // many are added up
+  uint64_t bytes;
+  if (!birth.by_calls) return birth.period;
+  return __builtin_mul_overflow(birth.period, std::max<size_t>(size, 1), &bytes) ? kMost : std::min(bytes, kMost);
+}
+
+unsigned class_of(size_t size, const Birth& birth) noexcept {
+  const auto size_bits = std::min(static_cast<unsigned>(std::bit_width(size)), kSizeBits - 1);
+  const auto period_bits =
+      std::min(static_cast<unsigned>(std::bit_width(period_in_bytes(size, birth))), kPeriodBits - 1);
+  return period_bits * kSizeBits + size_bits;
+}
+
+Share share_of(unsigned block_class) noexcept {
+  const Living& its = living[block_class];
   const uint64_t gone = its.gone.load();  // first: none is gone that was not born
   return {its.born.load() - gone, its.bytes.load(), its.periods.load()};
 }

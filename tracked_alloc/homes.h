@@ -105,13 +105,15 @@ struct Census {
 };
 [[nodiscard]] Census census() noexcept;
 
-/// Live blocks with sizes of so many bits, the last class with those beyond, and the sum of the periods that they were
-/// drawn with.
-constexpr unsigned kSizeClasses = 48;
+/// Live blocks by the bits of their sizes and of the periods that they were drawn with, for who scales them: a class is
+/// close to as many of its mean block. A period of n calls is n times the size.
+constexpr unsigned kSizeBits = 48, kPeriodBits = 52, kClasses = kSizeBits * kPeriodBits;
 struct Share {
   uint64_t blocks, bytes, periods;
 };
-[[nodiscard]] Share share_of(unsigned size_class) noexcept;
+[[nodiscard]] uint64_t period_in_bytes(size_t size, const Birth& birth) noexcept;
+[[nodiscard]] unsigned class_of(size_t size, const Birth& birth) noexcept;
+[[nodiscard]] Share share_of(unsigned block_class) noexcept;
 [[nodiscard]] pages::Mechanism mechanism() noexcept;
 
 [[nodiscard]] Block describe(const Record& record) noexcept;

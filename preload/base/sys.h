@@ -88,6 +88,11 @@ struct EntryInfo {
 [[nodiscard]] bool user_id(uint32_t& out) noexcept;
 /// The same, if it is the real and the saved one too: not for a thread that acts as somebody else for a while.
 [[nodiscard]] bool sole_user_id(uint32_t& out) noexcept;
+// The calling thread and the first of its `process`, which may have ended.
+/// Whether they have the same descriptors. True where nobody knows.
+[[nodiscard]] bool shares_descriptors(int process) noexcept;
+/// Whether they are the same user, whatever they act as; true for root. False where nobody knows.
+[[nodiscard]] bool shares_user(int process) noexcept;
 /// Seconds since 1970; 0: unknown.
 [[nodiscard]] int64_t calendar_time() noexcept;
 /// Nanoseconds for which processors have worked for this process; 0: unknown.

@@ -1,4 +1,5 @@
 #include <fcntl.h>
+#include <linux/kcmp.h>
 #include <linux/userfaultfd.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -250,6 +251,13 @@ bool sole_user_id(uint32_t& out) noexcept {
   out = effective;
   return real == effective && saved == effective;
 }
+bool shares_descriptors(int process) noexcept {
+  const int thread = thread_id();
+  const auto differ = [&](int in) { return call(SYS_kcmp, process, thread, in) > 0; };
+  return thread == process || !differ(KCMP_FILES) || differ(KCMP_VM);  // who has ended has no memory either
+}
+// The kernel lets them ask for each other's limits.
+bool shares_user(int process) noexcept { return call(SYS_prlimit64, process, RLIMIT_CORE) == 0; }
 
 int64_t calendar_time() noexcept {
   timespec now;

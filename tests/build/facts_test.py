@@ -143,9 +143,9 @@ def test_static_tls_stays_within_a_cache_line(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PRODUCTS)
-def test_library_stays_under_228_kib(name: str) -> None:
+def test_library_stays_under_232_kib(name: str) -> None:
     text, data = output("size", product("release", name)).splitlines()[1].split()[:2]
-    assert int(text) + int(data) < 228 << 10
+    assert int(text) + int(data) < 232 << 10
 
 
 BUDGET = {"malloc": 5, "free": 4, "calloc": 9, "realloc": 8}  # instructions up to and with the jump to the allocator

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
 import time
 from itertools import groupby, pairwise
 
 import pytest
 
 from tests import traces
-from tests.conftest import ROOT
+from tests.conftest import ROOT, clean_environment
 from tests.control_client import Client, Closed, all_closed, eventually, listening, name_of, reach, start_time
 
 pytestmark = pytest.mark.slow
@@ -172,14 +173,14 @@ def test_another_period_takes_effect(controlled, traces_parent):
     periods = [event["period"] for event in own(trace)]
     assert [period for period, _ in groupby(periods)] == [64 * KIB, 4 * KIB, 32 * KIB]
     assert periods.count(4 * KIB) > 100
-    # But for the sample that was on its way, each is of the period that was in force.
+    # But for the request that served us, and the one that was drawn for next, each is of the period that was in force.
     in_force, late = 64 * KIB, 0
     for event in trace.events:
         if event["event"] == "option":
             in_force = {"4KiB": 4 * KIB, "32KiB": 32 * KIB}[event["value"]]
         elif event["event"] == "alloc" and event["size"] == 1000:
             late += event["period"] != in_force
-    assert late <= 2
+    assert late <= 4
 
 
 def test_samples_by_calls_and_rates_by_caller_take_effect(controlled, program, traces_parent):
@@ -223,11 +224,12 @@ def test_no_samples_are_taken_while_disarmed(controlled, traces_parent):
         eventually(lambda: client.ask("stats")["samples"] > first)
     trace = finished(told, traces_parent)
     assert option_events(trace) == [("armed", "off"), ("armed", "on")]
-    born = False
+    disarmed, born = False, 0
     for event in trace.events:
         if event["event"] == "option":
-            born = event["value"] == "off"
-        assert not (born and event["event"] == "alloc"), event
+            disarmed = event["value"] == "off"
+        born += disarmed and event["event"] == "alloc"
+    assert born <= 1  # the request that served us
 
 
 def test_a_dormant_program_is_armed_later(controlled, traces_parent):
@@ -390,6 +392,31 @@ def test_verify_finds_what_was_written_behind_a_living_block(controlled):
     told.process.stdin.close()
     told.process.wait(60)
     assert re.search("short overflow.* 100-byte block", told.process.stderr.read())
+
+
+def test_who_leaves_the_abort_of_a_verify_can_be_reached_again(program, library):
+    environment = {"POIREAU_SINK": "none", "POIREAU_SAMPLE_PERIOD": "1", "POIREAU_GUARD": "off"}
+    process = subprocess.Popen(
+        [program("leaves_abort.c")],
+        env=clean_environment(**environment, POIREAU_ON_ERROR="abort", LD_PRELOAD=str(library)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        with reach(process.pid) as client:
+            client.request("verify")
+            with pytest.raises(Closed):
+                client.line()
+        for _ in range(3):
+            with reach(process.pid, patience=10) as client:
+                client.ask("hello")
+        assert process.poll() is None
+    finally:
+        process.kill()
+        output, complaints = process.communicate()
+    assert output == "left\n"
+    assert "short overflow" in complaints
 
 
 def test_who_quits_lets_go_and_its_blocks_stay_what_they_are(controlled):

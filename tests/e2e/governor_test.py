@@ -58,6 +58,17 @@ def test_a_rate_that_jumps_a_hundredfold_is_within_the_budget_two_seconds_later(
     assert all(second.period > 512 << 10 for second in settled), seconds
 
 
+def test_who_sleeps_is_not_blind(program, run_preloaded, exercised):
+    seconds = 40 if SOAK else 6
+    done = run_preloaded([program("sleepy.c", "-O1"), str(seconds)], timeout=2 * seconds + 60)
+    lines = [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
+    assert len(lines) == seconds
+    samples = sum(line[0] for line in lines[seconds // 2 :]) / (seconds - seconds // 2)
+    exercised.add("asleep", f"{samples:.0f} samples a second")
+    assert samples >= 3, lines
+    assert all(period <= 64 << 20 for _, period in lines), lines
+
+
 def test_a_period_of_the_users_own_stays(program, run_preloaded):
     done = run_preloaded([program("jump.c", "-O1"), "1", "50", "0", "1"], {"POIREAU_SAMPLE_PERIOD": "512K"})
     assert [second.period for second in seconds_of(done.stdout)] == [512 << 10]

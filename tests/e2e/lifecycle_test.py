@@ -101,6 +101,6 @@ def test_forks_of_a_threaded_program_never_hang(program, run_preloaded, scale, w
     depth = "2" if (way, beneath) == ("raw", "glibc") else "0"
     environment = {"POIREAU_SAMPLE_PERIOD": "1000", "POIREAU_STACK_DEPTH": depth, "POIREAU_OVERHEAD_BUDGET": "off"}
     done = run_preloaded(
-        [program("fork_storm.c"), way, str(scale(2000))], environment, preload=under(beneath), timeout=600
+        [program("fork_storm.c"), way, str(scale(1000))], environment, preload=under(beneath), timeout=600
     )
     assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)

@@ -25,6 +25,11 @@ class Driven:
         self.told("pass 10 33")
         self.client: Client = self.meanwhile(lambda: reach(told.process.pid))
 
+    def connect(self) -> None:
+        """Anew."""
+        self.client.socket.close()
+        self.client = self.meanwhile(lambda: reach(self.told.process.pid))
+
     def ask(self, *request: object, refused: bool = False) -> Any:
         """Its answer."""
         return self.meanwhile(lambda: (self.client.refused if refused else self.client.ask)(*request))
@@ -64,6 +69,10 @@ def without_older(directory: Path, file: int) -> traces.Trace:
             path.unlink()
     assert file in files_of(directory)
     return traces.read(directory)
+
+
+def on_disk(directory: Path) -> int:
+    return sum(path.stat().st_blocks * 512 for path in directory.iterdir() if path.name != "metadata")
 
 
 def alive(trace: traces.Trace) -> Blocks:
@@ -140,6 +149,44 @@ def test_a_checkpoint_while_old_files_leave(driven, traces_parent):
     assert min(files_of(trace.path)) > 1, "no file has left"
     assert "files removed early to keep within trace_limit" not in traces.drops(trace.events)
     check(alive(without_older(trace.path, answer["file"])), kept)
+
+
+@pytest.mark.parametrize("limit", [512 << 10, 1 << 20, 2 << 20])
+def test_a_limit_lowered_on_the_way_is_kept_and_costs_no_block(driven, traces_parent, limit):
+    program = driven()
+    program.told("keep 100 7001")
+    program.told("pin")
+    program.told("keep 100 100")
+    program.told("swap 20000 100")
+    program.connect()  # the first one was idle for too long
+    program.ask("set", "trace_limit", limit)
+    program.told("swap 8000 100")
+    for _ in range(5):
+        program.told("swap 700 100")
+        trace = traces.read_one(traces_parent)
+        check(alive(trace), program.told.kept())
+        assert on_disk(trace.path) <= limit
+    assert traces.drops(trace.events)["files removed early to keep within trace_limit"] > 0
+
+
+def test_more_alive_than_there_is_room_for_has_no_checkpoint(driven, traces_parent):
+    program = driven(POIREAU_TRACE_LIMIT="512K")
+    program.told("keep 5000 7001")
+    assert "trace_limit" in program.ask("flush", refused=True)
+    drops = traces.drops(traces.read_one(traces_parent).events)
+    assert drops["files removed early to keep within trace_limit"] > 0
+
+
+def test_a_pause_ends_a_checkpoint(controlled):
+    program = controlled({**QUICK, "POIREAU_SAMPLE_PERIOD": "1"}, work="keep 20000 40")
+    program("work 1 1000 1")
+    with reach(program.process.pid) as waiting, reach(program.process.pid) as other:
+        waiting.request("flush")
+        other.ask("set", "record", "off")
+        answer = waiting.line()
+        assert answer["ok"] or "written" in answer["error"] or "record" in answer["error"]
+        other.ask("set", "record", "on")
+        assert waiting.ask("flush")["live"] >= 20000
 
 
 def test_a_childs_checkpoint_holds_what_it_has_inherited(driven, traces_parent):

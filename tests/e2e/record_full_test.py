@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
 from tests import traces
+from tests.control_client import reach
+from tests.e2e.record_control_test import Driven, alive, check, without_older
 
 pytestmark = pytest.mark.slow
 
@@ -88,6 +91,65 @@ def test_a_disk_that_fills_again_and_again_leaves_no_phantoms(told, small_disk):
     trace = traces.read_one(small_disk / "traces")
     assert phantoms(trace) == []
     assert not [each for each in traces.alive(trace.events).values() if 3000 <= each["size"] <= 6000]
+
+
+def fill(directory) -> None:
+    (directory / "ballast").write_bytes(bytes(max(0, free_bytes(directory))))
+
+
+def empty(directory) -> None:
+    (directory / "ballast").unlink()
+    subprocess.run(["mount", "-o", "remount,size=32m", directory], check=True)
+    time.sleep(1.2)  # it may look for space but once a second
+
+
+def test_what_was_born_before_there_is_a_trace_is_told_once_there_is(told, small_disk):
+    fill(small_disk)
+    told("keep 200 7001")
+    told("drop")
+    told("keep 300 7002")
+    empty(small_disk)
+    told("pass 2000 33")
+    kept = told.kept()
+    trace = traces.read_one(small_disk / "traces")
+    check(alive(trace), kept)
+    assert len(kept) == 300
+    assert not [event for event in trace.events if event.get("size") == 7001]
+    told("drop")
+    told("pass 100 33")
+    told.finish()
+    trace = traces.read_one(small_disk / "traces")
+    assert phantoms(trace) == []
+    assert "never written" not in traces.drops(trace.events)
+
+
+@pytest.mark.parametrize("before", [0, 50])  # blocks
+def test_a_childs_checkpoint_holds_what_its_parent_could_not_write(tell, small_disk, before):
+    program = Driven(tell({"POIREAU_TRACE": str(small_disk / "traces"), "POIREAU_STACK_DEPTH": "3"}))
+    program.told(f"keep {before} 7001")
+    fill(small_disk)
+    if before != 0:
+        program.told("swap 3000 7001")
+    program.told("pass 2000 33")
+    program.told("keep 300 7002")
+    program.told("fork fork")
+    empty(small_disk)
+    program.told("pass 500 33")
+    child = int(program.told("who")[0].split()[0])
+    with program.meanwhile(lambda: reach(child)) as client:
+        program.told("keep 5 7003")
+        answer = program.meanwhile(lambda: client.ask("flush"))
+    kept = program.told.kept()
+    assert len(kept) == before + 305
+    trace = without_older(Path(answer["trace"]), answer["file"])
+    check(alive(trace), kept)
+    assert not [event for event in trace.of("alloc") if event["size"] == 7002], "they are the parent's"
+    program.told("end")
+    program.told("pass 1000 33")
+    program.told.finish()
+    kept = {at: size for at, size in kept.items() if size != 7003}
+    check(alive(traces.read(traces.directories(small_disk / "traces")[0])), kept)
+    program.client.socket.close()
 
 
 def free_bytes(directory) -> int:

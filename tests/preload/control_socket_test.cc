@@ -6,21 +6,25 @@
 #include <sched.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <functional>
 #include <memory>
 #include <regex>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -165,21 +169,20 @@ TEST_F(ControlSocket, ATurnWithNobodyIsOneSystemCall) {
   std::printf("a turn with nobody: %ld ns, poll alone %ld ns\n", long(turn), long(bare));
 }
 
-TEST_F(ControlSocket, OneLineATurnIsAnsweredInOrder) {
+TEST_F(ControlSocket, LinesAreAnsweredInOrder) {
   turns(1);
   Client client;
   client.send(kGet + do_it("get") + "not a request\n");
   client.end();
-  turns(1);
-  auto got = lines(client.received());
-  ASSERT_EQ(got.size(), 2u);  // the greeting, an answer
+  turns(3);
+  const std::string all = client.received();
+  EXPECT_EQ(all.back(), '|');
+  const auto got = lines(all);
+  ASSERT_EQ(got.size(), 4u);
   EXPECT_TRUE(has(got[0], "\"protocol\":1")) << got[0];
   EXPECT_TRUE(has(got[1], "\"name\":\"sample_period\"")) << got[1];
-  turns(1);
-  EXPECT_TRUE(has(client.received(), "\"ok\":false"));
-  turns(1);
-  const std::string last = client.received();
-  EXPECT_TRUE(has(last, "\"ok\":false") && last.back() == '|') << last;
+  EXPECT_TRUE(has(got[2], "get needs")) << got[2];
+  EXPECT_TRUE(has(got[3], "\"ok\":false")) << got[3];
   const control::Counts counts = control::counts();
   EXPECT_EQ(counts.connections, 1u);
   EXPECT_EQ(counts.requests, 3u);
@@ -208,6 +211,35 @@ TEST_F(ControlSocket, WhatWasAskedByWhoHasGoneIsDone) {
   EXPECT_EQ(options.sample_period.load(), uint64_t{2} << 20);
   EXPECT_EQ(descriptors(), before_ + 1);
   ASSERT_TRUE(set("sample_period", "512K"));
+}
+
+TEST_F(ControlSocket, WhoHasGoneKeepsNoPlaceWhateverHeHasLeft) {
+  turns(1);
+  for (const std::string& line : {std::string("\n"), do_it("hello"), do_it("nothing"), std::string("{}\n")}) {
+    std::string many;
+    while (many.size() < 60'000) many += line;
+    for (int n = 0; n < 4; ++n) Client().send(many);
+    turns(40);
+    EXPECT_EQ(descriptors(), before_ + 1) << line;
+  }
+  EXPECT_EQ(control::counts().connections, 16u);
+  EXPECT_LE(control::counts().requests, 16u * 20);
+}
+
+TEST_F(ControlSocket, WhoHasEndedGetsSixteenErrorsAndNoMore) {
+  turns(1);
+  Client client;
+  client.send("\n\n\n" + kGet);
+  client.end();
+  turns(3);
+  EXPECT_EQ(lines(client.received()).size(), 5u);
+  Client other;
+  other.send(std::string(3000, '\n'));
+  other.end();
+  turns(20);
+  const std::string got = other.received();
+  EXPECT_EQ(lines(got).size(), 17u);
+  EXPECT_EQ(got.back(), '|');
 }
 
 TEST_F(ControlSocket, AMaximalLineIsTakenAndALongerOneCutOff) {
@@ -339,6 +371,52 @@ TEST_F(ControlSocket, AVforkChildMakesNoneEither) {
   EXPECT_EQ(control::name(), "");
 }
 
+TEST_F(ControlSocket, AThreadWithDescriptorsOfItsOwnServesNobody) {
+  turns(1);
+  const int ours = control::listener();
+  Client served;
+  turns(1);
+  served.send(kGet);
+  Client client;
+  int before = 0, after = 0, error = 0;
+  std::thread([&] {
+    error = unshare(CLONE_FILES);
+    before = descriptors();
+    many_turns();
+    control::prepare_for_sandbox();
+    after = descriptors();
+  }).join();
+  ASSERT_EQ(error, 0);
+  EXPECT_EQ(after, before);
+  EXPECT_EQ(control::counts().connections, 1u);
+  turns(1);
+  EXPECT_EQ(control::listener(), ours);
+  EXPECT_EQ(control::counts().lost, 0u);
+  EXPECT_EQ(lines(served.received()).size(), 2u);
+  EXPECT_EQ(lines(client.received()).size(), 1u);
+}
+
+TEST_F(ControlSocket, AThreadThatOutlivesTheFirstServes) {
+  EXPECT_EQ(in_child([] {
+              std::thread([] {
+                std::string word;
+                for (int n = 0; n < 5000 && word != "Z"; ++n) {
+                  std::ifstream status("/proc/self/status");
+                  while (status >> word && word != "State:") continue;
+                  status >> word;
+                  usleep(1000);
+                }
+                turns(1);
+                Client client;
+                turns(1);
+                _exit(word == "Z" && has(client.received(), "protocol") ? 0 : 1);
+              }).detach();
+              syscall(SYS_exit, 0);
+              return 2;
+            }),
+            0);
+}
+
 TEST_F(ControlSocket, AForkChildHasOneOfItsOwn) {
   turns(1);
   const std::string parents(control::name());
@@ -357,6 +435,33 @@ TEST_F(ControlSocket, AForkChildHasOneOfItsOwn) {
   client.send(kGet);
   turns(1);
   EXPECT_EQ(lines(client.received()).size(), 2u);
+}
+
+TEST_F(ControlSocket, AForkInTheMiddleOfATurnLeavesTheChildNothing) {
+  turns(1);
+  std::atomic<bool> over{false};
+  std::thread server([&] {
+    while (!over) {
+      Client client;
+      turns(3);
+    }
+  });
+  std::string name(control::name());
+  int status = 0;
+  for (int n = 0; n < 300 && status == 0; ++n) {
+    const pid_t child = fork();
+    if (child == 0) {
+      control::forked();
+      char room[sys::kMostSocketName];
+      int left = 0;
+      for (int number = 3; number < 1100; ++number) left += sys::socket_name(number, room) == name;
+      _exit(left);
+    }
+    waitpid(child, &status, 0);
+  }
+  over = true;
+  server.join();
+  EXPECT_EQ(status, 0);
 }
 
 TEST_F(ControlSocket, ATakenNameGetsTheRunsDigits) {
@@ -453,6 +558,44 @@ TEST_F(ControlSocket, WhoDropsRightsGetsANewNameButNotWhoActsAsAnotherForAWhile)
             0);
 }
 
+TEST_F(ControlSocket, AThreadThatAloneIsAnotherUserServesNobody) {
+  if (geteuid() != 0) GTEST_SKIP() << "takes root";
+  EXPECT_EQ(in_child([&] {
+              int wrong = 0;
+              const auto alone = [&](auto&& body) {
+                std::thread([&] {
+                  syscall(SYS_setresuid, kSomebody, kSomebody, kSomebody);
+                  body();
+                }).join();
+              };
+              alone([] { many_turns(); });
+              if (!control::name().empty()) wrong |= 1;
+              turns(1);
+              const std::string first(control::name());
+              Client client;
+              client.send(kGet);
+              alone([&] {
+                many_turns();
+                if (control::name() != first || control::counts().connections != 0) wrong |= 2;
+              });
+              turns(1);
+              if (lines(client.received()).size() != 2) wrong |= 4;
+              return wrong;
+            }),
+            0);
+}
+
+TEST_F(ControlSocket, AnyThreadServesWhenAllHaveAnotherUser) {
+  if (geteuid() != 0) GTEST_SKIP() << "takes root";
+  EXPECT_EQ(in_child([&] {
+              turns(1);
+              if (setresuid(kSomebody, kSomebody, kSomebody) != 0) return 1;
+              std::thread([] { many_turns(); }).join();
+              return has(std::string(control::name()), "/12345/") && descriptors() == before_ + 1 ? 0 : 2;
+            }),
+            0);
+}
+
 TEST_F(ControlSocket, WithoutNumbersThereIsNone) {
   EXPECT_EQ(in_child([&] {
               const rlimit few{64, 64};
@@ -502,6 +645,19 @@ TEST_F(ControlSocket, ASandboxIsAskedNothing) {
   sandbox::leave(sandbox::State::open);
   many_turns();
   EXPECT_EQ(control::name(), "");  // for a second
+}
+
+TEST_F(ControlSocket, UnderAFilterThatCameWithUsOnlyTheEnvironmentOpensIt) {
+  for (const bool environment : {false, true}) {
+    sandbox::enter(sandbox::State::filtered);
+    control::forked();  // has none
+    sandbox::enter(sandbox::State::inherited);
+    ASSERT_EQ(config::set("control", "full", environment ? "environment" : "/etc/poireau.toml", config::Phase::live),
+              config::SetResult::ok);
+    control::begin();
+    many_turns();
+    EXPECT_EQ(control::name().empty(), !environment);
+  }
 }
 
 TEST_F(ControlSocket, NoHandlerComesInBetween) {

@@ -10,6 +10,7 @@
 #include <optional>
 #include <random>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "config/options.h"
@@ -18,6 +19,7 @@
 #include "preload/process.h"
 #include "preload/report.h"
 #include "preload/sampled.h"
+#include "preload/thread.h"
 #include "preload/trace.h"
 #include "tracked_alloc/homes.h"
 
@@ -206,7 +208,7 @@ TEST_F(ControlVerbs, AnswerBeforeAnythingIsKnown) {
   const Fields stats(first_lines[1]);
   EXPECT_EQ(stats["ok"], "true");
   EXPECT_EQ(stats["samples"], "0");
-  EXPECT_EQ(stats["live_by_size"], "]");
+  EXPECT_EQ(stats["live_by_class"], "]");
   EXPECT_EQ(Fields(first_lines[2])["blocks"], "0");
   EXPECT_EQ(Fields(first_lines[3])["ok"], "false");
 }
@@ -365,13 +367,13 @@ TEST_F(ControlVerbs, ArmAndDisarm) {
   });
 }
 
-TEST_F(ControlVerbs, CountLiveBlocksBySize) {
+TEST_F(ControlVerbs, CountLiveBlocksByClass) {
   alone([] {
     std::map<unsigned, std::vector<uint64_t>> wanted;
     std::vector<char*> blocks;
     for (const size_t size : {1u, 3u, 100u, 120u, 127u, 128u, 5000u, 300'000u}) {
       blocks.push_back(sampled(size));
-      auto& its = wanted[64 - static_cast<unsigned>(__builtin_clzl(size))];
+      auto& its = wanted[tracked_alloc::class_of(size, {.period = 1})];
       its.resize(3);
       ++its[0];
       its[1] += size;
@@ -384,14 +386,14 @@ TEST_F(ControlVerbs, CountLiveBlocksBySize) {
     EXPECT_EQ(stats["samples"], "8");
     EXPECT_EQ(stats.number("live_bytes"), 1u + 3 + 100 + 120 + 127 + 128 + 5000 + 300'000);
     int n = 0;
-    for (const auto& [bits, its] : wanted) {
-      const std::string at = "live_by_size." + std::to_string(n++) + ".";
-      EXPECT_EQ(stats.number(at + "0"), bits);
+    for (const auto& [number, its] : wanted) {
+      const std::string at = "live_by_class." + std::to_string(n++) + ".";
+      EXPECT_EQ(stats.number(at + "0"), number);
       for (int i = 0; i < 3; ++i) EXPECT_EQ(stats.number(at + std::to_string(i + 1)), its[static_cast<size_t>(i)]);
     }
-    EXPECT_FALSE(stats.has("live_by_size." + std::to_string(n) + ".0"));
+    EXPECT_FALSE(stats.has("live_by_class." + std::to_string(n) + ".0"));
     for (char* block : blocks) poireau_free(block);
-    EXPECT_EQ(ask("stats")["live_by_size"], "]");
+    EXPECT_EQ(ask("stats")["live_by_class"], "]");
     EXPECT_EQ(ask("stats")["live_bytes"], "0");
   });
 }
@@ -494,6 +496,43 @@ TEST_F(ControlVerbs, VerifyIsDoneInParts) {
   });
 }
 
+/// Runs `body` where little is left of the stack.
+template <typename Body>
+[[gnu::noinline]] void cramped(Body& body) {
+  volatile char frame[512];
+  frame[0] = 0;
+  if (room_on_stack(8 << 10))
+    cramped(body);
+  else
+    body();
+  frame[0] = 1;
+}
+
+TEST_F(ControlVerbs, VerifySaysWhereNobodyHasRoomForIt) {
+  alone([] {
+    everything_plain();
+    sampled(20);
+    std::string line;
+    line.reserve(200);
+    char room[64];
+    Answer answer(room, add_to, &line);
+    ASSERT_EQ(carry_out({.verb = "verify"}, answer), Done::later);
+    const uint64_t begin = clock::ticks(), second = clock::ticks_per_second();
+    uint64_t end = 0;
+    auto go_on_cramped = [&] {
+      while (clock::ticks() - begin < 10 * second && go_on(&answer) == Done::later) usleep(1000);
+      end = clock::ticks();
+    };
+    std::thread([&] { cramped(go_on_cramped); }).join();
+    EXPECT_FALSE(is_at_work());
+    EXPECT_GE(end - begin, 4 * second);
+    EXPECT_LT(end - begin, 7 * second);
+    EXPECT_TRUE(answer.finish());
+    EXPECT_EQ(Fields(line)["error"], "no thread has room on its stack for it");
+    EXPECT_EQ(ask("verify")["blocks"], "1");
+  });
+}
+
 TEST_F(ControlVerbs, FlushAndSnapshotTellWhereAllThatLivesIs) {
   alone([] {
     for (int i = 0; i < 100; ++i) sampled(1000);
@@ -507,7 +546,7 @@ TEST_F(ControlVerbs, FlushAndSnapshotTellWhereAllThatLivesIs) {
     const Fields snapshot = ask("snapshot");
     EXPECT_EQ(snapshot["ok"], "true") << snapshot["error"];
     EXPECT_EQ(snapshot["stats.live"], "100");
-    EXPECT_EQ(snapshot["stats.live_by_size.0.1"], "100");
+    EXPECT_EQ(snapshot["stats.live_by_class.0.1"], "100");
     EXPECT_GE(snapshot.number("file"), flush.number("file"));
   });
 }

@@ -1,6 +1,9 @@
 #include "preload/governor.h"
 
 #include <gtest/gtest.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -168,6 +171,7 @@ TEST(GovernorTest, AShareOfTheRationIsThatShareOfGuards) {
 
 class GovernorInForceTest : public testing::Test {
  protected:
+  static void SetUpTestSuite() { begin(); }
   GovernorInForceTest() { reset(); }
   ~GovernorInForceTest() override { reset(); }
 
@@ -198,7 +202,7 @@ class GovernorInForceTest : public testing::Test {
     uint64_t end = begin;
     while (end - begin < kSecond / 40) end = nanoseconds();
     const double spent = share * double(end - begin) * 1e-9 * double(clock::ticks_per_second());
-    stats.cycles.fetch_add(uint64_t(spent), std::memory_order_relaxed);
+    stats.for_samples.fetch_add(uint64_t(spent), std::memory_order_relaxed);
     now_ = std::max(now_, clock::ticks()) + clock::ticks_per_second() / 8;
     return look(now_);
   }
@@ -277,10 +281,74 @@ TEST_F(GovernorInForceTest, InASandboxTheTimeOnTheWallIsWhatCounts) {
   for (int i = 0; i < 100; ++i) look(now_ += tenth);
   EXPECT_EQ(stretch(), kOne);
   for (int i = 0; i < 3; ++i) {
-    stats.cycles.fetch_add(tenth / 2, std::memory_order_relaxed);
+    stats.for_samples.fetch_add(tenth / 2, std::memory_order_relaxed);
     look(now_ += tenth + 1);
   }
   EXPECT_GT(stretch(), kOne);
+  sandbox::leave(before);
+}
+
+/// A program that sleeps, and its samples: so many a second at the usual period, of so many microseconds.
+class GovernorAsleepTest : public GovernorInForceTest {
+ protected:
+  /// Looks ten times a second; returns how many samples a second there were in the last quarter of that time.
+  double sleep(int seconds, double samples, double microseconds) {
+    double last = 0;
+    for (int i = 0; i < 10 * seconds; ++i) {
+      due_ += samples / 10 * kOne / double(stretch());
+      const double whole = std::floor(due_);
+      due_ -= whole;
+      if (i >= 30 * seconds / 4) last += whole;
+      stats.for_samples.fetch_add(uint64_t(whole * microseconds * 1e-6 * double(clock::ticks_per_second())),
+                                  std::memory_order_relaxed);
+      now_ = std::max(now_, clock::ticks()) + clock::ticks_per_second() / 10 + 1;
+      look(now_);
+    }
+    return last / (seconds / 4.0);
+  }
+  double due_ = 0;
+};
+
+TEST_F(GovernorAsleepTest, ItIsNotBlindHoweverDearItsSamplesAreAndSeesWellAgainWhenTheyAreCheap) {
+  if (sandbox::state() != sandbox::State::open) GTEST_SKIP() << "under a seccomp filter";
+  sleep(20, 76, 5);
+  EXPECT_EQ(stretch(), kOne) << "less than half a millisecond a second";
+  for (const double samples : {76.0, 1'000.0, 10'000.0}) {
+    EXPECT_GE(sleep(40, samples, 100), 3) << samples;
+    EXPECT_LE(sleep(40, samples, 100), 12) << samples;
+  }
+  sleep(20, 76, 5);
+  EXPECT_EQ(stretch(), kOne);
+}
+
+TEST_F(GovernorAsleepTest, VisitsAndTurnsAreToldOfButNoPeriodIsToBlame) {
+  for (int i = 0; i < 40; ++i) {
+    stats.for_visits.fetch_add(clock::ticks_per_second() / 100, std::memory_order_relaxed);
+    sleep(1, 0, 0);
+  }
+  EXPECT_EQ(stretch(), kOne);
+  EXPECT_GT(cost(), budget());
+}
+
+TEST_F(GovernorAsleepTest, AChildThatSharesOurMemoryLeavesEverythingAlone) {
+  const auto child = static_cast<pid_t>(syscall(SYS_fork));  // which nobody tells of
+  if (child == 0) {
+    const uint64_t before = stretch();
+    sleep(10, 100'000, 100);
+    _exit(stretch() == before ? 0 : 1);
+  }
+  int status = -1;
+  waitpid(child, &status, 0);
+  EXPECT_EQ(status, 0);
+}
+
+TEST_F(GovernorAsleepTest, AnHourOfSamplesAndMonthsOfIdlenessAreNoOverflow) {
+  const sandbox::State before = sandbox::enter(sandbox::State::inherited);
+  sleep(1, 0, 0);
+  stats.for_samples.fetch_add(uint64_t{1} << 63, std::memory_order_relaxed);
+  look(now_ += uint64_t{1} << 62);
+  EXPECT_EQ(guard_share(), kLeastGuards);
+  stats.for_samples.fetch_sub(uint64_t{1} << 63, std::memory_order_relaxed);
   sandbox::leave(before);
 }
 
@@ -292,7 +360,7 @@ TEST_F(GovernorInForceTest, WhoIsPinnedIsWarnedOnce) {
   const auto said = [&](int tenths, double share) {
     testing::internal::CaptureStderr();
     for (int i = 0; i < tenths; ++i) {
-      stats.cycles.fetch_add(uint64_t(share * double(tenth)), std::memory_order_relaxed);
+      stats.for_samples.fetch_add(uint64_t(share * double(tenth)), std::memory_order_relaxed);
       look(now_ += tenth + 1);
     }
     return testing::internal::GetCapturedStderr();

@@ -172,6 +172,43 @@ TEST_F(Sampling, StaysUnbiasedWhileThePeriodChanges) {
   EXPECT_NEAR(estimate, trials, 6 * std::sqrt(variance));
 }
 
+TEST_F(Sampling, StaysUnbiasedWhenItIsTheSampleThatStopsTheSampling) {
+  // As when turns of live control arm and disarm: each comes in a request that was hit or that came to look.
+  Random random{kSeed};
+  for (const bool by_calls : {false, true}) {
+    sampler.restart(kSeed);
+    double estimate = 0, truth = 0, variance = 0, cycles = 0;
+    for (bool armed = false; cycles < 20'000;) {
+      const uint64_t period = armed ? by_calls ? 20 : 4000 : 0, before = cold_;
+      const bool due = random.next() % 3 == 0;
+      const Pick pick = request(100, {period, period, by_calls, false, due ? uint64_t{0} : 10'000});
+      truth += armed;
+      if (pick.period != 0) {
+        const double p = -std::expm1((by_calls ? -1.0 : -100.0) / double(pick.period));
+        estimate += 1 / p;
+        variance += (1 - p) / (p * p);
+      }
+      if (!due || cold_ == before || (!armed && random.next() % 4 != 0)) continue;
+      armed = !armed;
+      ++cycles;
+    }
+    EXPECT_NEAR(estimate, truth, 6 * std::sqrt(variance)) << "by calls: " << by_calls << ", seed " << kSeed;
+    EXPECT_LT(std::sqrt(variance), truth / 30);
+  }
+}
+
+TEST_F(Sampling, WhoIsToAskAgainDoesSoAtOnceAndOtherwiseAfterAStep) {
+  for (const uint64_t step : {uint64_t{0}, uint64_t{64} << 10}) {
+    sampler.restart(kSeed);
+    cold_ = 0;
+    for (int i = 0; i < 10'000; ++i) {
+      const Rates rates{uint64_t{1} << 40, uint64_t{1} << 40, false, false, step};
+      EXPECT_EQ(request(64, rates).period, 0u);
+    }
+    EXPECT_EQ(cold_, step == 0 ? 10'000 : 1 + 10'000 / (step / 64 + 1)) << step;
+  }
+}
+
 TEST_F(Sampling, TwoSeedsDrawDifferentStreams) {
   auto gaps = [this](uint64_t seed) {
     sampler.restart(seed);

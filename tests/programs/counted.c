@@ -1,5 +1,5 @@
 /* counted FILE: two threads allocate and free for ever, and keep in FILE how far each has come: blocks asked for, got,
- * to be freed, freed. Block i of thread t has t + 2 * (i % 1000) + 1 bytes. */
+ * to be freed, freed. Block i of thread t has t + 2 * (i % 50000) + 1 bytes. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <pthread.h>
@@ -26,7 +26,7 @@ __attribute__((noreturn)) static void* work(void* which) {
       ++now->freed;
     }
     ++now->asked;
-    *place = malloc(t + 2 * (i % 1000) + 1);
+    *place = malloc(t + 2 * (i % 50000) + 1);
     ++now->got;
   }
 }

@@ -70,10 +70,12 @@ class Setting:
         if self.period is not None:
             options = {"SAMPLE_PERIOD": self.period, "GUARD_MECHANISM": self.mechanism, "GUARD": self.guard}
             environment |= {f"POIREAU_{name}": value for name, value in options.items() if value is not None}
-            if not SOAK:  # most of the time of a run at period 1 would be stacks, and then guards
+            environment.setdefault("POIREAU_OVERHEAD_BUDGET", "off")  # or a line would say what such periods cost
+            if not SOAK:  # most of the time of a run at period 1 would be stacks, and then guards and the record
                 environment.setdefault("POIREAU_STACK_DEPTH", "1")
                 if self.period == "1" and self.mechanism is None:
                     environment.setdefault("POIREAU_GUARD", "off")
+                    environment.setdefault("POIREAU_SINK", "none")
         return environment
 
 

@@ -84,7 +84,9 @@ def test_git_is_sampled_meanwhile(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@in_every_home("glibc-1000-userfaultfd-all", "glibc-1-markers-locked", "glibc-1-markers-filter from outside")
+@in_every_home(
+    "glibc-1000-userfaultfd-all", "glibc-1000-markers-all-locked", "glibc-1000-markers-all-filter from outside"
+)
 def test_git_makes_it_so_from_every_home(
     setting: Setting, history: Callable[..., tuple[str, ...]], confine: Callable[..., Setting], exercised: Exercised
 ) -> None:

@@ -257,22 +257,38 @@ TEST_P(Homes, LargeBlocksGrowAndShrinkWhereTheyAre) {
   }
 }
 
-TEST_P(Homes, TheCensusIsByTheBitsOfSizes) {
+TEST_P(Homes, AClassIsTheBitsOfSizeAndPeriod) {
+  const auto birth = [](uint64_t period, bool by_calls = false) {
+    Birth made{};
+    made.period = period;
+    made.by_calls = by_calls;
+    return made;
+  };
+  EXPECT_EQ(class_of(100, birth(4096)), class_of(127, birth(8191)));
+  EXPECT_NE(class_of(100, birth(4096)), class_of(100, birth(8192)));
+  EXPECT_NE(class_of(100, birth(1)), class_of(100, birth(2)));
+  EXPECT_LT(class_of(SIZE_MAX, birth(UINT64_MAX)), kClasses);
+  EXPECT_EQ(period_in_bytes(100, birth(16, true)), 1600u);
+  EXPECT_EQ(period_in_bytes(0, birth(16, true)), 16u);
+  EXPECT_EQ(period_in_bytes(UINT64_MAX, birth(uint64_t{1} << 40, true)), uint64_t{1} << 50);
+}
+
+TEST_P(Homes, TheCensusIsByClass) {
   alone([] {
     Random random{7};
     std::vector<std::pair<void*, Wanted>> blocks;
     const auto agree = [&blocks] {
-      std::vector<Share> model(kSizeClasses);
+      std::vector<Share> model(kClasses);
       Census sum{};
       for (const auto& [block, its] : blocks) {
-        Share& share = model[static_cast<size_t>(std::bit_width(its.size))];
+        Share& share = model[class_of(its.size, its.birth)];
         share.blocks += 1;
         share.bytes += its.size;
-        share.periods += its.birth.period;
+        share.periods += period_in_bytes(its.size, its.birth);
         sum.live += 1;
         sum.live_bytes += its.size;
       }
-      for (unsigned n = 0; n < kSizeClasses; ++n) {
+      for (unsigned n = 0; n < kClasses; ++n) {
         EXPECT_EQ(share_of(n).blocks, model[n].blocks) << n;
         EXPECT_EQ(share_of(n).bytes, model[n].bytes) << n;
         EXPECT_EQ(share_of(n).periods, model[n].periods) << n;
@@ -285,6 +301,7 @@ TEST_P(Homes, TheCensusIsByTheBitsOfSizes) {
     for (int i = 0; i < 3000; ++i) {
       Wanted its = wanted(random.next() >> (44 + multiply_high(20, random.next())));
       its.birth.period = 1 + random.next() % 1000;
+      its.birth.by_calls = random.next() % 2 != 0;
       if (random.next() % 3 != 0 || blocks.empty()) {
         void* const block = allocate(its, policy_of(i % 2 == 0 ? ration::kAll : ration::kNone)).block;
         ASSERT_NE(block, nullptr);
