@@ -25,7 +25,7 @@ namespace {
 constexpr size_t kConnections = 4;
 constexpr unsigned kAcceptedATurn = 4;
 constexpr uint64_t kPatience = 5;           // seconds for a line
-constexpr unsigned kGlances = 16;           // then comes a closer look
+constexpr unsigned kGlances = 64;           // then comes a closer look
 constexpr uint8_t kGrace = 16;              // lines that who has gone may have answered, and who has ended get wrong
 constexpr uint64_t kTurnsASecond = 20'000;  // so short: further lines wait for the next one
 constexpr size_t kStackToServe = 3 << 10;

@@ -20,7 +20,7 @@ constexpr uint64_t kLongestPeriod = uint64_t{1} << 40;
 constexpr uint64_t kLongestWait = uint64_t{1} << 44;  // ticks: more than an hour
 constexpr uint64_t kLeastUse = 5;  // one in so many: the least part of a processor that a program is taken to use
 // So much over the budget for so long is worth a word.
-constexpr uint64_t kALot = 2, kPatience = 3 * kSecond;
+constexpr uint64_t kALot = 2, kPatience = 10 * kSecond;
 
 constinit std::atomic<uint64_t> guards_now{kOne}, stretch_now{kOne}, stretch_told{kOne};
 constinit std::atomic<uint64_t> governed_period{0};  // what `stretch_now` is for: anything else was set since
