@@ -220,7 +220,7 @@ int main(int count, char** argument) {
   } else if (is(what, "interrupted")) {
     open_pipe();
     sigaction(SIGALRM, &(struct sigaction){.sa_handler = interrupted}, NULL);
-    ualarm(50000, 0);
+    ualarm(50000, 50000); /* the first may come before the read */
     received(read(in, malloc(SIZE), SIZE), text);
   } else {
     return 9;
