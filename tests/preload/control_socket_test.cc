@@ -506,7 +506,7 @@ TEST_F(ControlSocket, QuitAnswersAndClosesForGood) {
 }
 
 TEST_F(ControlSocket, StrangersAreClosedBeforeAByteIsRead) {
-  if (geteuid() != 0) GTEST_SKIP() << "takes root";
+  ASSERT_EQ(geteuid(), 0u) << "takes root";
   EXPECT_EQ(in_child([&] {
               if (setresuid(kSomebody, kSomebody, kSomebody) != 0) return 1;
               turns(1);
@@ -541,7 +541,7 @@ TEST_F(ControlSocket, StrangersAreClosedBeforeAByteIsRead) {
 }
 
 TEST_F(ControlSocket, WhoDropsRightsGetsANewNameButNotWhoActsAsAnotherForAWhile) {
-  if (geteuid() != 0) GTEST_SKIP() << "takes root";
+  ASSERT_EQ(geteuid(), 0u) << "takes root";
   EXPECT_EQ(in_child([&] {
               turns(1);
               const std::string first(control::name());
@@ -559,7 +559,7 @@ TEST_F(ControlSocket, WhoDropsRightsGetsANewNameButNotWhoActsAsAnotherForAWhile)
 }
 
 TEST_F(ControlSocket, AThreadThatAloneIsAnotherUserServesNobody) {
-  if (geteuid() != 0) GTEST_SKIP() << "takes root";
+  ASSERT_EQ(geteuid(), 0u) << "takes root";
   EXPECT_EQ(in_child([&] {
               int wrong = 0;
               const auto alone = [&](auto&& body) {
@@ -586,7 +586,7 @@ TEST_F(ControlSocket, AThreadThatAloneIsAnotherUserServesNobody) {
 }
 
 TEST_F(ControlSocket, AnyThreadServesWhenAllHaveAnotherUser) {
-  if (geteuid() != 0) GTEST_SKIP() << "takes root";
+  ASSERT_EQ(geteuid(), 0u) << "takes root";
   EXPECT_EQ(in_child([&] {
               turns(1);
               if (setresuid(kSomebody, kSomebody, kSomebody) != 0) return 1;

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import shutil
 import socket
 import subprocess
 import time
@@ -27,10 +26,7 @@ FILL = "for i = 1, 3000 do redis.call('SET', 'k' .. i, string.rep('v' .. i, i % 
     "return 3000"
 )
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(shutil.which("redis-server") is None, reason="redis-server is not installed"),
-]
+pytestmark = pytest.mark.slow
 
 
 def free_port() -> int:

@@ -4,7 +4,6 @@ for stays the truth."""
 from __future__ import annotations
 
 import random
-import shutil
 import socket
 import subprocess
 import threading
@@ -21,10 +20,7 @@ from tests.control_client import reach
 from .conftest import Setting
 from .redis_test import free_port
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(shutil.which("redis-server") is None, reason="redis-server is not installed"),
-]
+pytestmark = pytest.mark.slow
 SECONDS = 60.0 if SOAK else 2.0  # at each period
 PERIODS = ["32MiB", "64KiB", "32MiB"]
 AT_LAST = "8KiB"  # so that next to nothing comes after the last sample
