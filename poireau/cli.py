@@ -14,9 +14,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from poireau import __version__, ctl, doctor, launch, layout, options, ps, snapshot
+from poireau import ask, ctl, doctor, give, interpreter, launch, layout, options, ps, replay, snapshot
 from poireau.errors import OUR_FAILURE, REFUSED, USAGE, Failure
 from poireau.text import plain
+from poireau.version import __version__
 
 INTERRUPTED = 130
 MOST_SECONDS = 1e6
@@ -70,6 +71,8 @@ def _obey(arguments: Sequence[str] | None) -> int:
     if parsed.verb is None:
         parser.print_help()
         return USAGE
+    if getattr(parsed, "reads_traces", False):
+        interpreter.ensure()
     return int(parsed.act(parsed))
 
 
@@ -156,6 +159,9 @@ def _parser() -> argparse.ArgumentParser:
     attach.add_argument("pid", metavar="PID", type=_pid)
     attach.add_argument("--wait", metavar="SECONDS", type=_seconds, help="for the answer, however idle it is")
     attach.set_defaults(act=_attach)
+
+    for each in (ask, give, replay):  # what they add with reads_traces=True runs where numpy and pandas are
+        each.add_to(verbs)
     return parser
 
 

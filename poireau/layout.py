@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from poireau.errors import Failure
@@ -22,23 +23,30 @@ def extension(family: str) -> str:
 
 def library(package: Path = PACKAGE) -> Path:
     """The library to preload. The extension libraries lie beside it."""
+    return _built(LIBRARY, package, [])
+
+
+def native(name: str, package: Path = PACKAGE) -> Path:
+    """What we load or start ourselves. POIREAU_NATIVE names the directory of another build."""
+    return _built(name, package, [Path(each) for each in [os.environ.get("POIREAU_NATIVE", "")] if each])
+
+
+def _built(name: str, package: Path, first: list[Path]) -> Path:
     checkout = _checkout(package)
     if checkout is not None:
-        candidates = [checkout / "build" / preset / LIBRARY for preset in ("release", "dev")]
+        directories = [checkout / "build" / preset for preset in ("release", "dev")]
         remedy = "run `make build`"
     else:
-        # <prefix>/lib/poireau/python/poireau is the package; the library is in lib, lib64 or lib/<multiarch>.
+        # <prefix>/lib/poireau/python/poireau is the package; libraries are in lib, lib64 or lib/<multiarch>.
         prefix = package.parents[3]
-        candidates = [
-            prefix / "lib" / LIBRARY,
-            *sorted((prefix / "lib").glob(f"*-linux-gnu*/{LIBRARY}")),
-            prefix / "lib64" / LIBRARY,
-        ]
+        libraries = [prefix / "lib", *sorted((prefix / "lib").glob("*-linux-gnu*")), prefix / "lib64"]
+        directories = [*libraries, *(each / "poireau" for each in libraries)]
         remedy = "run `make install` again"
+    candidates = [directory / name for directory in (*first, *directories)]
     for candidate in candidates:
         if candidate.is_file():
             return candidate
-    raise Failure(f"{LIBRARY} is not there (looked for {', '.join(map(str, candidates))}): {remedy}")
+    raise Failure(f"{name} is not there (looked for {', '.join(map(str, candidates))}): {remedy}")
 
 
 def options_file(package: Path = PACKAGE) -> Path:
@@ -51,6 +59,10 @@ def options_file(package: Path = PACKAGE) -> Path:
     if not path.is_file():
         raise Failure(f"{path} is not there: {remedy}")
     return path
+
+
+def in_checkout() -> bool:
+    return _checkout(PACKAGE) is not None
 
 
 def _checkout(package: Path) -> Path | None:

@@ -1,0 +1,35 @@
+"""Which Python runs us: reading traces needs numpy and pandas, which the checkout's own environment has."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+
+from poireau import layout
+from poireau.errors import Failure
+
+NEEDED = ("numpy", "pandas")
+_AGAIN = "POIREAU_PYTHON"  # set once we have started anew
+
+
+def ensure() -> None:
+    """Starts anew under the checkout's Python where this one lacks what is needed. Raises Failure: there is none."""
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if not missing:
+        os.environ.pop(_AGAIN, None)
+        return
+    python = layout.PACKAGE.parent / ".venv" / "bin" / "python"
+    if _AGAIN in os.environ or not os.access(python, os.X_OK):
+        remedy = "run `make setup`" if layout.in_checkout() else f"{sys.executable} -m pip install {' '.join(missing)}"
+        raise Failure(f"reading traces needs {' and '.join(missing)}: {remedy}")
+    os.environ[_AGAIN] = "1"
+    script = (
+        [sys.argv[0]] if os.path.isfile(sys.argv[0]) and not sys.argv[0].endswith("__main__.py") else ["-m", "poireau"]
+    )
+    if script[0] == "-m":
+        os.environ["PYTHONPATH"] = os.pathsep.join(
+            filter(None, (str(layout.PACKAGE.parent), os.environ.get("PYTHONPATH")))
+        )
+    sys.stdout.flush()
+    os.execv(python, [str(python), *script, *sys.argv[1:]])

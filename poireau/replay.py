@@ -1,0 +1,9 @@
+"""The command that performs a recorded program's allocations again."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Its parser."""
