@@ -25,7 +25,7 @@ struct PoireauRows {
 
 /// There until the next call with its reader.
 struct PoireauBatch {
-  uint64_t events;          // in all
+  uint64_t events;           // in all
   const PoireauRows* kinds;  // one for each event of event.def
 };
 
