@@ -91,7 +91,7 @@ def built(tmp_path_factory: pytest.TempPathFactory, scale: Callable[[int], int])
 
 
 @pytest.mark.slow
-@in_every_setting([*(Setting(period=period) for period in PERIODS), Setting("mimalloc", "1")])
+@in_every_setting([*(Setting(period=period) for period in PERIODS), Setting("mimalloc", "1000")])
 def test_compilers_make_the_same_objects(
     setting: Setting, built: Callable[..., tuple[object, ...]], exercised: Exercised
 ) -> None:

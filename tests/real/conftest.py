@@ -80,7 +80,7 @@ class Setting:
 
 
 QUICK = [Setting(period=period) for period in PERIODS]
-QUICK += [Setting("jemalloc", "1000"), Setting("tcmalloc", "512K"), Setting("mimalloc", "1")]
+QUICK += [Setting("jemalloc", "1000"), Setting("tcmalloc", "512K"), Setting("mimalloc", "1000")]
 
 
 def in_every_setting(checked: Iterable[Setting] = QUICK) -> Callable[..., object]:

@@ -15,7 +15,7 @@ from tests.conftest import Exercised
 from .conftest import OUR_ERROR, Setting, in_every_home, in_every_setting, run
 
 PYTHON = "/usr/bin/python3"
-QUICK_MODULES = ["test_json", "test_collections"]
+QUICK_MODULES = ["test_collections", "test_json"]
 MODULES = [
     *("test_ast", "test_asyncio", "test_ctypes", "test_decimal", "test_fork1", "test_io", "test_pickle"),
     *("test_re", "test_subprocess", "test_tarfile", "test_threading", "test_unicode", "test_zlib"),
@@ -73,7 +73,9 @@ def check(
 
 
 @in_every_setting([Setting(period="1"), Setting("jemalloc", "1000"), Setting("mimalloc", "512K")])
-@pytest.mark.parametrize("module", QUICK_MODULES)
+@pytest.mark.parametrize(
+    "module", [QUICK_MODULES[0], *(pytest.param(each, marks=pytest.mark.soak) for each in QUICK_MODULES[1:])]
+)
 def test_light_modules_pass_as_without_us(
     module: str,
     setting: Setting,
@@ -100,8 +102,9 @@ def test_heavy_modules_pass_as_without_us(
 @pytest.mark.parametrize(
     "module",
     [
-        pytest.param(QUICK_MODULES[0]),
-        *(pytest.param(each, marks=pytest.mark.soak) for each in [*QUICK_MODULES[1:], *MODULES]),
+        pytest.param(QUICK_MODULES[0], marks=pytest.mark.soak),
+        QUICK_MODULES[1],
+        *(pytest.param(each, marks=pytest.mark.soak) for each in MODULES),
     ],
 )
 def test_modules_pass_so_from_every_home(

@@ -57,10 +57,10 @@ yes | head -n 3; kill -TERM $$
 """
 
 BASH = r"""
-declare -A map; for ((i = 0; i < 3000; ++i)); do map[key$((i * 37 % 1009))]+=$i,; done
+declare -A map; for ((i = 0; i < 1000; ++i)); do map[key$((i * 37 % 1009))]+=$i,; done
 text=$(for key in "${!map[@]}"; do echo "$key ${map[$key]}"; done | sort | cksum); echo "$text"
 fib() { (( $1 < 2 )) && { echo "$1"; return; }; echo $(( $(fib $(($1 - 1))) + $(fib $(($1 - 2))) )); }; fib 4
-long=$(printf 'word%d ' {1..20000}); set -- $long; echo $# "${#long}" "${long//word/w}" | cksum
+long=$(printf 'word%d ' {1..6000}); set -- $long; echo $# "${#long}" "${long//word/w}" | cksum
 coproc CAT { cat; }; echo through >&"${CAT[1]}"; read -r line <&"${CAT[0]}"; echo "$line"
 trap 'echo at exit' EXIT; (exec 3<&0 1>&2; ulimit -n 20; exit 5); echo $?; exec 0<&-; exit 9
 """
