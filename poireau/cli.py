@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from poireau import ask, ctl, doctor, give, interpreter, launch, layout, options, ps, replay, snapshot
+from poireau import ask, ctl, doctor, give, interpreter, launch, layout, options, ps, recording, replay, snapshot
 from poireau.errors import OUR_FAILURE, REFUSED, USAGE, Failure
 from poireau.text import plain
 from poireau.version import __version__
@@ -96,6 +96,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--by", choices=("bytes", "calls"), help="what the period counts")
     run.add_argument("--log", choices=("off", "error", "info", "debug"), help="what the library says on stderr")
     run.add_argument("--trace", metavar="DIR", help="the directory under which traces lie: DIR/run/process")
+    run.add_argument(
+        "--every-call", action="store_true", help="record each call, for `replay` and `export calls`; see the README"
+    )
     run.add_argument("--only", metavar="NAMES", help="programs to profile among those it starts: python3,gcc")
     run.add_argument(
         "--set", metavar="NAME=VALUE", action="append", default=[], type=_setting, help="any option (see config)"
@@ -197,6 +200,8 @@ def _run(parsed: argparse.Namespace) -> int:
         "only": parsed.only,
     }
     settings = [(name, value) for name, value in short.items() if value is not None] + parsed.set
+    if parsed.every_call:
+        settings = [*recording.SETTINGS, *settings]
     known = options.parse(layout.options_file().read_text()) if settings else []
     variables = options.environment(settings, known)
     # All processes of this run share one directory of traces.
@@ -204,7 +209,17 @@ def _run(parsed: argparse.Namespace) -> int:
     plan = launch.plan(parsed.command, variables, launch.inherited_environment(), layout.library())
     if plan.warning is not None:
         _complain(plan.warning)
+    if parsed.every_call and plan.warning is None:
+        return _record(plan)
     launch.become(plan)
+
+
+def _record(plan: launch.Launch) -> int:
+    run = recording.run_directory(plan.environment)
+    status = recording.follow(plan)
+    for line in recording.look(run).lines():
+        _complain(line)
+    return recording.leave(status)
 
 
 def _lib(parsed: argparse.Namespace) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 REFUSED = 1  # a program that we talk to says no, or says nothing that makes sense
 USAGE = 2
 NOT_PRELOADED = 2
+INCOMPLETE = 3  # under --strict
 NO_ANSWER = 3  # in the time that was given
 OUR_FAILURE = 125  # the three statuses env(1), nohup(1) and timeout(1) use
 NOT_EXECUTABLE = 126

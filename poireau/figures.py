@@ -43,7 +43,7 @@ def live(stats: Answer) -> Estimate | None:
         if not isinstance(each, list) or len(each) != 4 or not all(type(figure) is int for figure in each):
             return None
         groups.append(estimate.Group(*each[1:]))
-    return estimate.total_bytes(groups)
+    return estimate.total_bytes(groups, 0 if by_calls(stats) else number(stats, "period"))
 
 
 def live_text(stats: Answer) -> str:
@@ -51,6 +51,6 @@ def live_text(stats: Answer) -> str:
     total = live(stats)
     if total is None:
         return "-"
-    if total.value == 0 and number(stats, "period") != 1:
-        return "-" if by_calls(stats) else f"< {as_size(estimate.unseen_bytes(number(stats, 'period')))}"
-    return as_size(total.value) + (f" \u00b1 {as_size(total.margin)}" if total.deviation else "")
+    if total.samples == 0 and number(stats, "period") != 1:
+        return f"< {as_size(total.high)}" if total.high else "-"
+    return as_size(total.value) + ("" if total.exact else f" \u00b1 {as_size(total.margin)}")

@@ -71,6 +71,25 @@ def settings_of(trace: Path) -> dict[str, str]:
     return settings
 
 
+def counters_of(trace: Path) -> tuple[int, dict[str, int]]:
+    """Blocks sampled, and what could not be recorded by cause, as far as the last packets tell."""
+    since = 0  # blocks sampled since it was told how many
+    drops: dict[str, int] = {}
+    for packet in islice(_packets_backwards(trace, "samples"), MOST_IN_FILE + 1):
+        told, before, older = None, 0, dict[str, int]()
+        for name, _, fields in events(packet):
+            if name == "cost":
+                told, before = fields["samples"], 0
+            elif name == "drops":
+                older[fields["cause"]] = fields["count"]
+            before += name in SAMPLED
+        drops = {**older, **drops}
+        since += before
+        if told is not None:
+            return told + since, drops
+    return since, drops
+
+
 def number_of(file: Path) -> int:
     """A file's number. One that is overwritten gets a new one, which only its packets tell; 0: it holds nothing."""
     try:

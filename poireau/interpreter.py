@@ -10,7 +10,7 @@ from poireau import layout
 from poireau.errors import Failure
 
 NEEDED = ("numpy", "pandas")
-_AGAIN = "POIREAU_PYTHON"  # set once we have started anew
+_AGAIN = "POIREAUPY_AGAIN"  # set once we have started anew
 
 
 def ensure() -> None:

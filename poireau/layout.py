@@ -27,8 +27,8 @@ def library(package: Path = PACKAGE) -> Path:
 
 
 def native(name: str, package: Path = PACKAGE) -> Path:
-    """What we load or start ourselves. POIREAU_NATIVE names the directory of another build."""
-    return _built(name, package, [Path(each) for each in [os.environ.get("POIREAU_NATIVE", "")] if each])
+    """What we load or start ourselves. POIREAUPY_NATIVE names the directory of another build."""
+    return _built(name, package, [Path(each) for each in [os.environ.get("POIREAUPY_NATIVE", "")] if each])
 
 
 def _built(name: str, package: Path, first: list[Path]) -> Path:

@@ -50,6 +50,11 @@ def objects(program: Elf, environment: Mapping[str, str]) -> list[Elf]:
     return found
 
 
+def find(name: str, program: Elf, environment: Mapping[str, str]) -> Elf | None:
+    """What the loader takes for `name` when `program` asks for it."""
+    return _find(name, (program,), environment)
+
+
 def _find(name: str, owners: tuple[Elf, ...], environment: Mapping[str, str]) -> Elf | None:
     """`owners` are the object that asks, the one that asked for that, and so on up to the program."""
     for candidate in _candidates(name, owners, environment):
@@ -76,6 +81,7 @@ def _candidates(name: str, owners: tuple[Elf, ...], environment: Mapping[str, st
     yield from (os.path.join(place, name) for place in _expanded(asking.runpath, asking))
     yield from _cache().get(name, ())
     yield from (os.path.join(place, name) for place in DEFAULT_DIRECTORIES)
+    yield from (os.path.join("/usr", place, name) for place in _lib_directories())
 
 
 def _expanded(places: Iterable[str], owner: Elf) -> Iterator[str]:

@@ -163,5 +163,6 @@ def _described(row: Row) -> dict[str, Any]:
         "trace": row.trace,
         "live_bytes": None if live is None else live.value,
         "live_bytes_margin": None if live is None else live.margin,
+        "live_bytes_ci95": None if live is None else [live.low, live.high],
         "stats": None if row.stats is None else {k: v for k, v in row.stats.items() if k not in ("ok", "do")},
     }

@@ -1,9 +1,336 @@
-"""The command that performs a recorded program's allocations again."""
+"""The command that makes a recorded program's calls again, on one allocator after the other, and compares them.
+
+The work is done by poireau-replay (native/replay.cc), a process of its own for each run, under the allocator that is
+preloaded. Here runs are put in order, their results read, and told.
+"""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from poireau import elf, layout, loader
+from poireau.errors import Failure
+from poireau.text import as_size, plain, table
+
+if TYPE_CHECKING:
+    from poireau.model import Heap
+
+MAGIC = b"POIRCALL"  # native/replay_calls.h
+NEEDED = ("malloc", "calloc", "realloc", "free")
+C_LIBRARY = re.compile(r"libc\.so\.6|libc-[\d.]+\.so")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B?)", re.IGNORECASE)
+Result = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Allocator:
+    name: str
+    preload: str | None  # None: the C library's own
+    recorded: bool = False
 
 
 def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Its parser."""
+    verb = verbs.add_parser(
+        "replay",
+        help="make a recorded program's calls again, on any allocator",
+        description="Makes the calls that `run --every-call` recorded (or `export calls` wrote) again: each thread's "
+        "in their order, each when the call that its block waits for is done. Tells the time of a call, the most "
+        "memory in use, page faults, and whatever could not be done as it was recorded.",
+    )
+    verb.add_argument("target", metavar="TRACE", nargs="+", help="a trace, or a file of calls")
+    verb.add_argument("--process", metavar="PID", type=int, help="of several; otherwise the one with most calls")
+    verb.add_argument("--lib", metavar="LIB", action="append", default=[], help="libjemalloc.so.2, ...; several times")
+    verb.add_argument("--threads", metavar="N", type=_threads, default=0, help="as-recorded (the default), or so many")
+    verb.add_argument("--repeat", metavar="N", type=_positive, default=3, help="runs of each allocator (3)")
+    verb.add_argument("--touch", choices=("none", "byte", "page", "all"), default="page", help="write to blocks (page)")
+    verb.add_argument("--pace", metavar="N", type=float, default=0, help="N times as fast as recorded; 1: as recorded")
+    verb.add_argument("--ahead", metavar="N", type=_positive, default=1000, help="calls a thread may be ahead (1000)")
+    verb.add_argument("--max-memory", metavar="SIZE", type=_size, help="most it may take; half of what is available")
+    verb.add_argument("--json", action="store_true", help="everything, for a program to read")
+    verb.set_defaults(act=_replay, reads_traces=True)
+
+
+def _threads(text: str) -> int:
+    return 0 if text == "as-recorded" else _positive(text)
+
+
+def _positive(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or not 0 < int(text) <= 1_000_000:
+        raise argparse.ArgumentTypeError(f"{text} is no number from 1 to 1000000")
+    return int(text)
+
+
+def _size(text: str) -> int:
+    found = _SIZE.fullmatch(text.strip())
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text} is no size")
+    return int(float(found[1]) * 1024 ** " KMGT".index(found[2].upper() or " "))
+
+
+def _replay(parsed: argparse.Namespace) -> int:
+    with _file_of_calls(parsed.target, parsed.process) as path:
+        facts = look(path)
+        allocators = [recorded_allocator(facts), *map(allocator, parsed.lib)]
+        most = memory(facts, parsed.max_memory)
+        options = ["--touch", parsed.touch, "--max-memory", str(most), "--ahead", str(parsed.ahead)]
+        options += ["--threads", str(parsed.threads)] if parsed.threads else []
+        options += ["--pace", str(parsed.pace)] if parsed.pace else []
+        runs: dict[Allocator, list[Result]] = {each: [] for each in allocators}
+        for _ in range(parsed.repeat):  # interleaved: what else the machine does befalls all of them
+            for each in runs:
+                runs[each].append(perform(path, each, options))
+    if parsed.json:
+        print(json.dumps(as_json(facts, runs), indent=2))
+    else:
+        print("\n".join(as_text(facts, runs)))
+    return 0
+
+
+@contextlib.contextmanager
+def _file_of_calls(targets: Sequence[str], pid: int | None) -> Iterator[Path]:
+    """The one that was given, or one made of the traces for as long as it takes."""
+    if len(targets) == 1 and _is_calls(targets[0]):
+        yield Path(targets[0])
+        return
+    from poireau import opening
+    from poireau.report import calls
+    from poireau.selection import Selection
+
+    heap = opening.open(targets)
+    number = process_of(heap, pid) if pid is not None else calls.busiest(heap)
+    if pid is None and len(heap.processes) > 1:
+        row = heap.processes.loc[number]
+        which = f"{row['pid']} ({plain(str(row['executable']))})"
+        print(f"poireau: of {len(heap.processes)} processes the one with most calls: {which}", file=sys.stderr)
+    with tempfile.NamedTemporaryFile(prefix="poireau-", suffix=".calls") as file:
+        calls.write(heap, Selection(processes=(number,)), file)
+        yield Path(file.name)
+
+
+def process_of(heap: Heap, pid: int) -> int:
+    numbers = heap.processes.index[heap.processes["pid"] == pid]
+    if not len(numbers):
+        raise Failure(f"no process {pid} is in it; there are {', '.join(map(str, heap.processes['pid']))}")
+    return int(numbers[-1])
+
+
+def _is_calls(target: str) -> bool:
+    if not os.path.isfile(target):
+        return False
+    with open(target, "rb") as file:
+        return file.read(len(MAGIC)) == MAGIC or not os.path.isdir(target)
+
+
+def look(path: Path) -> Result:
+    """What a file of calls says of itself."""
+    told = dict(_native(["--check", str(path)], {}))
+    facts = dict(line.partition("=")[::2] for line in told["facts"].splitlines())
+    return {**told, "facts": facts}
+
+
+def recorded_allocator(facts: Result) -> Allocator:
+    """As far as it can be had again: what is part of a program can't."""
+    path = facts["facts"].get("allocator", "")
+    name = os.path.basename(path)
+    if not path or C_LIBRARY.fullmatch(name):
+        return Allocator(name or "libc.so.6", None, True)
+    try:
+        return Allocator(name, allocator(path).preload, True)
+    except Failure as failure:
+        print(f"poireau: the recorded allocator can't be had, libc.so.6 takes its place: {failure}", file=sys.stderr)
+        return Allocator("libc.so.6", None)
+
+
+def allocator(name: str) -> Allocator:
+    """Raises Failure: there is none of that name, or it is none."""
+    native = elf.read(layout.native("poireau-replay"))
+    try:
+        found = loader.find(name, native, os.environ)
+        image = elf.read(os.path.realpath(name)) if found is None else found
+    except (OSError, elf.BadElf) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise Failure(f"{name}: {reason}") from error
+    if C_LIBRARY.fullmatch(os.path.basename(image.path)):
+        return Allocator(os.path.basename(name), None)
+    lacks = next((each for each in NEEDED if not image.defines(each)), None)
+    if not image.same_machine(native) or lacks or image.interpreter is not None:
+        reason = f"it has no {lacks}" if lacks else "it is not a library for this machine"
+        raise Failure(f"{name} is no allocator: {reason}")
+    if re.search("[ :]", str(image.path)):
+        raise Failure(f"{name}: LD_PRELOAD takes no path with a space or a colon")
+    return Allocator(os.path.basename(name), str(image.path.absolute()))
+
+
+def memory(facts: Result, given: int | None) -> int:
+    """Bytes that a replay may take. Raises Failure where that is not enough."""
+    available = _available()
+    most = given if given is not None else available // 2
+    if facts["peak_bytes"] > most:
+        raise Failure(
+            f"{as_size(facts['peak_bytes'])} were alive at once, more than "
+            + ("--max-memory" if given is not None else f"half of the {as_size(available)} available (--max-memory)")
+        )
+    return most
+
+
+def _available() -> int:
+    with open("/proc/meminfo") as file:
+        for line in file:
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) << 10
+    return 1 << 30
+
+
+def perform(path: Path, on: Allocator, options: Sequence[str]) -> Result:
+    result = _native([*options, str(path)], {"LD_PRELOAD": on.preload} if on.preload else {})
+    if on.preload and not os.path.samefile(result["allocator"] or "/", on.preload):
+        raise Failure(f"{on.name} is no allocator: malloc is that of {result['allocator']}")
+    return result
+
+
+def _native(words: Sequence[str], more: Mapping[str, str]) -> Result:
+    environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+    command = [str(layout.native("poireau-replay")), *words]
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**environment, **more}
+    ) as process:
+        try:
+            out, said = process.communicate()
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode != 0:
+        last = said.decode(errors="replace").strip().splitlines()[-1:] or [f"it ended with {process.returncode}"]
+        raise Failure(last[0].removeprefix("poireau-replay: "))
+    try:
+        return json.loads(out)  # type: ignore[no-any-return]
+    except ValueError as error:
+        raise Failure(f"{words[-1]}: what poireau-replay said makes no sense") from error
+
+
+# What it says.
+
+
+def as_json(facts: Result, runs: Mapping[Allocator, Sequence[Result]]) -> dict[str, Any]:
+    told = [{"name": each.name, "recorded": each.recorded, "runs": results} for each, results in runs.items()]
+    return {"schema": "poireau.replay", "version": 1, "calls": facts, "allocators": told}
+
+
+def as_text(facts: Result, runs: Mapping[Allocator, Sequence[Result]]) -> Iterator[str]:
+    one = next(iter(runs.values()))[0]
+    yield f"{facts['calls']} calls of {facts['threads']} thread{'s' * (facts['threads'] != 1)}, recorded in " + (
+        f"{facts['nanoseconds'] / 1e9:.3g} s; at most {as_size(facts['peak_bytes'])} in {facts['peak_blocks']} "
+        f"blocks alive; {len(next(iter(runs.values())))} runs each"
+    )
+    yield ""
+    yield from table(*_by_function(runs), right=("calls", "median", "p99", "mean"))
+    yield ""
+    yield from table(*_by_allocator(facts, runs), right=_NUMBERS)
+    yield ""
+    yield "sizes asked for: " + ", ".join(_sizes(one["sizes"]))
+    yield from deviations(facts, runs)
+
+
+def _by_function(runs: Mapping[Allocator, Sequence[Result]]) -> tuple[list[str], list[list[str]]]:
+    rows = []
+    first = next(iter(runs.values()))[0]
+    for index, function in enumerate(first["functions"]):
+        kind = " (resize)" if function["form"] == "resize" else ""
+        for number, (each, results) in enumerate(runs.items()):
+            seen = [result["functions"][index] for result in results]
+            times = [median(one[what] for one in seen) for what in ("median_ns", "p99_ns", "usual_mean_ns")]
+            called = [(function["name"] or "not recorded") + kind, str(function["calls"])] if number == 0 else ["", ""]
+            rows.append([*called, each.name, *(f"{time:.1f}" for time in times)])
+    return ["function", "calls", "ns a call on", "median", "p99", "mean"], rows
+
+
+_NUMBERS = ("ns a call", "ratio", "its range", "with slowest", "peak RSS", "of live", "faults", "CPU")
+
+
+def _by_allocator(facts: Result, runs: Mapping[Allocator, Sequence[Result]]) -> tuple[list[str], list[list[str]]]:
+    base = [_nanoseconds(result) for result in next(iter(runs.values()))]
+    rows = []
+    for each, results in runs.items():
+        times = [_nanoseconds(result) for result in results]
+        ratios = [time / before if before else 1.0 for time, before in zip(times, base)]
+        peak = median(result["peak_rss"] for result in results)
+        faults = median(result["minor_faults"] + result["major_faults"] for result in results)
+        cpu = median(result["user_seconds"] + result["system_seconds"] for result in results)
+        rows.append(
+            [
+                each.name + (" (recorded)" if each.recorded else ""),
+                f"{median(times):.1f}",
+                f"{median(ratios):.2f}",
+                f"{min(ratios):.2f}..{max(ratios):.2f}",
+                f"{median(_nanoseconds(result, 'mean_ns') for result in results):.1f}",
+                as_size(peak),
+                f"{peak / max(1, facts['peak_bytes']):.2f}",
+                f"{faults:.0f}",
+                f"{cpu:.2f} s",
+            ]
+        )
+    return ["allocator", *_NUMBERS], rows
+
+
+def _nanoseconds(result: Result, which: str = "usual_mean_ns") -> float:
+    """Of a call; without the slowest one in a thousand, which mostly had to wait for the processor."""
+    calls = sum(each["calls"] for each in result["functions"])
+    return float(sum(each["calls"] * each[which] for each in result["functions"]) / max(1, calls))
+
+
+def _sizes(classes: Sequence[int]) -> Iterator[str]:
+    for bits, count in enumerate(classes):
+        if count:
+            yield f"{count} of {'0' if bits == 0 else '1' if bits == 1 else f'{as_size(1 << (bits - 1))}..'}"
+
+
+def deviations(facts: Result, runs: Mapping[Allocator, Sequence[Result]]) -> Iterator[str]:
+    """What is not as it was recorded, or was not recorded."""
+    told = facts["facts"]
+    if int(told.get("of_a_sample", 0)):
+        yield f"not all calls were recorded: {told['of_a_sample']} of {told['births']} births are a sample of more"
+    counted = {
+        int(told.get("missing", 0)): "births are missing from the recording",
+        facts["homeless"]: "releases of blocks whose birth was not recorded are left out",
+        facts["unseen"]: "releases that were not recorded are made where their address was given out again",
+        facts["late"]: "births before what is left of the recording are made where they are first told of",
+        facts["misordered"]: "calls were recorded more than a millisecond late: they come where they were recorded",
+    }
+    yield from (f"{count} {what}" for count, what in counted.items() if count)
+    said: dict[str, list[str]] = {}  # of which allocators
+    for each, results in runs.items():
+        for line in _deviations_on(results):
+            said.setdefault(line, []).append(each.name)
+    yield from (f"{', '.join(names) if len(names) < len(runs) else 'all'}: {line}" for line, names in said.items())
+
+
+def _deviations_on(results: Sequence[Result]) -> Iterator[str]:
+    instead: dict[tuple[str, str], int] = {}
+    for function in results[0]["functions"]:
+        if "performed_as" in function:
+            key = function["name"], function["performed_as"]
+            instead[key] = instead.get(key, 0) + function["calls"]
+    for (name, other), count in instead.items():
+        yield f"{count} calls of {name} are made as {other}"
+    for what, said in (("failed", "requests are refused"), ("misaligned", "blocks are not aligned as asked for")):
+        if count := median(result[what] for result in results):
+            yield f"{count:.0f} {said}"
+    waits, holds = (median(result[what] for result in results) for what in ("waits", "holds"))
+    if waits or holds:
+        seconds = median(result["waited_seconds"] for result in results)
+        yield f"{waits:.0f} calls waited for another thread's ({seconds:.2g} s), {holds:.0f} for threads far behind"
+    if not all(result["peak_rss_is_its_own"] for result in results):
+        yield "the peak is that of the whole process: /proc/self/clear_refs can't be written"

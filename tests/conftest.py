@@ -15,11 +15,18 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
+import hypothesis
+import hypothesis.configuration
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LIBRARY = "libpoireau.so"
 SOAK = os.environ.get("POIREAU_SOAK", "0") not in ("", "0")
+# What the front end loads and starts is the build under test, and nothing is kept from one run to the next.
+os.environ.setdefault("POIREAUPY_NATIVE", str(ROOT / "build" / "dev"))
+hypothesis.configuration.set_hypothesis_home_dir(ROOT / "build" / "hypothesis")
+hypothesis.settings.register_profile("poireau", database=None, deadline=None, derandomize=not SOAK)
+hypothesis.settings.load_profile("poireau")
 CHECK_SHARE = 10  # `make check` does this fraction of what `make soak` does
 
 
@@ -110,7 +117,9 @@ def seed(request: pytest.FixtureRequest) -> int:
 
 def clean_environment(**more: str) -> dict[str, str]:
     """What the tests' programs are started with, whatever the tests themselves were started with."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "TERM") if name in os.environ}
+    kept = {
+        name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "TERM", "POIREAUPY_NATIVE") if name in os.environ
+    }
     return {**kept, "LC_ALL": "C.UTF-8", "POIREAU_TRACE": traces(), "POIREAU_TRACE_LIMIT": "4MiB", **more}
 
 

@@ -127,6 +127,9 @@ def main(directories: Sequence[str]) -> None:
         event = message.event
         fields = {name: plain(value) for name, value in event.payload_field.items() if not name.endswith("_length")}
         name = event.name.partition(":")[2]
+        context = event.common_context_field
+        if context is not None and "vpid" in context:  # LTTng's
+            fields["vpid"] = int(context["vpid"])
         print(json.dumps({**fields, "event": name, "timestamp": message.default_clock_snapshot.ns_from_origin}))
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from poireau.glimpse import HEADER, PACKET
 from tests.conftest import SOAK, clean_environment
+from tests.trace_writer import write_trace
 
 CORPUS = Path(__file__).parent / "corpus"
 
@@ -34,3 +36,23 @@ def test_no_request_breaks_the_process(build, seed, exercised, tmp_path, preset)
     assert done.returncode == 0, f"{done.stdout[-2000:]}{done.stderr[-4000:]}"
     assert ", 0 failures" in done.stdout
     exercised.add("fuzzed", f"control requests ({preset}) {done.stdout.strip().splitlines()[-1]}")
+
+
+@pytest.mark.parametrize("preset", ["asan", "ubsan"])
+def test_no_file_of_a_trace_breaks_the_decoder(build, seed, exercised, compile_c, tmp_path, preset):
+    # Seeds: the beginnings of packets of a trace. What lies where, decode_fuzz.cc says.
+    trace = write_trace(compile_c, tmp_path / "trace", 2000, frames=4, seed=seed)
+    parts = [(1, trace / "facts_1", 0), *((2 * each, trace / f"samples_{1 + each}", 0) for each in range(3))]
+    parts += [(2 + 8, trace / "samples_2", PACKET)]
+    seeds = []
+    for number, (where, file, at) in enumerate(parts):
+        events = file.read_bytes()[at + HEADER.size :][:900]
+        seeds.append(tmp_path / f"seed{number}")
+        seeds[-1].write_bytes(bytes([where]) + len(events).to_bytes(2, "little") + events)
+    (tmp_path / "all").write_bytes(b"".join(each.read_bytes() for each in seeds))
+    fuzzer, seconds = build.parent / preset / "decode_fuzz", 600 if SOAK else 5
+    command = [fuzzer, str(seconds), str(seed), *seeds, tmp_path / "all"]
+    done = subprocess.run(command, capture_output=True, errors="replace", timeout=seconds + 100)
+    assert done.returncode == 0, f"{done.stdout[-2000:]}{done.stderr[-4000:]}"
+    assert ", 0 failures" in done.stdout
+    exercised.add("fuzzed", f"traces ({preset}) {done.stdout.strip().splitlines()[-1]}")

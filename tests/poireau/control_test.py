@@ -226,7 +226,7 @@ def test_figures_of_any_kind_are_shown(seed: int) -> None:
     own = processes.look(os.getpid())
     assert own is not None
     names = "armed period by_calls age_ns live governor drops control samples cost_ppm errors x file live_bytes".split()
-    for _ in range(2000):
+    for _ in range(500):
         stats = {"ok": True, **{name: rng.choice(FIGURES) for name in names if rng.random() < 0.8}}
         stats["live_by_class"] = [[rng.choice(FIGURES[:4]) for _ in range(4)] for _ in range(3)]
         stats["governor"] = {name: rng.choice(FIGURES) for name in ("period", "cost_ppm")}

@@ -1,0 +1,94 @@
+"""Which trace somebody means who names a path, a pid, or nothing: the newest run's."""
+
+from __future__ import annotations
+
+import calendar
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from poireau import processes
+from poireau.errors import USAGE, Failure
+from poireau.text import duration, plain
+
+# As preload/trace_names.h has them, in the order of age.
+_RUN = re.compile(r"(\d{8}-\d{6})-(.{1,32})-(\d+)-([0-9a-f]+)", re.DOTALL)
+_PROCESS = re.compile(r"(\d{8}-\d{6})-(.{1,32})-(\d+)-([0-9a-f]+)-([0-9a-f]+)-([0-9a-f]+)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Meant:
+    paths: tuple[str, ...]
+    said: str = ""  # which, where it wasn't named
+
+
+def meant(targets: Sequence[str], directory: str | None = None) -> Meant:
+    """`directory`: under which traces lie, rather than where the environment says."""
+    environment = {"POIREAU_TRACE": directory} if directory else os.environ
+    if not targets:
+        run = newest_run(environment)
+        return Meant((str(run),), f"using {plain(str(run))} ({_age(run)})")
+    paths, said = [], []
+    for target in targets:
+        if target.isascii() and target.isdecimal():
+            found = of_process(int(target), environment)
+            said.append(f"using {plain(str(found))} ({_age(found)})")
+            paths.append(str(found))
+        else:
+            paths.append(target)
+    return Meant(tuple(paths), "; ".join(said))
+
+
+def parent(environment: Mapping[str, str]) -> Path:
+    """Where preload/trace_place.cc has the traces of the same environment."""
+    for variable, below in (("POIREAU_TRACE", ""), ("STATE_DIRECTORY", ""), ("XDG_STATE_HOME", "poireau/traces")):
+        named = (
+            environment.get(variable, "").split(":")[0] if variable == "STATE_DIRECTORY" else environment.get(variable)
+        )
+        if named:
+            return Path(named, below)
+    return Path(environment.get("HOME") or os.path.expanduser("~"), ".local/state/poireau/traces")
+
+
+def newest_run(environment: Mapping[str, str]) -> Path:
+    """The last begun that has a trace."""
+    where = parent(environment)
+    for run in _newest_first(where, _RUN):
+        if any((process / "metadata").is_file() for process in _newest_first(run, _PROCESS)):
+            return run
+    raise Failure(f"there is no trace in {where}: name one, or record one with `poireau run -- PROGRAM`", USAGE)
+
+
+def of_process(pid: int, environment: Mapping[str, str]) -> Path:
+    """That of the process that has the id now, or had it last."""
+    own = processes.trace_of(pid)
+    if own is not None:
+        return own
+    where = parent(environment)
+    found = [
+        process
+        for run in _newest_first(where, _RUN)
+        for process in _newest_first(run, _PROCESS)
+        if _PROCESS.fullmatch(process.name)[3] == str(pid)  # type: ignore[index]
+    ]
+    if not found:
+        raise Failure(
+            f"there is no trace of process {pid} in {where} (a directory of that name would be ./{pid})", USAGE
+        )
+    return max(found, key=lambda process: process.name)
+
+
+def _newest_first(directory: Path, form: re.Pattern[str]) -> Iterator[Path]:
+    try:
+        names = [name for name in os.listdir(directory) if form.fullmatch(name)]
+    except OSError:
+        names = []
+    return (directory / name for name in sorted(names, reverse=True))
+
+
+def _age(trace: Path) -> str:
+    begun = calendar.timegm(time.strptime(trace.name[:15], "%Y%m%d-%H%M%S"))
+    return f"begun {duration(max(0, time.time() - begun))} ago"
