@@ -3,6 +3,9 @@
 
 import sys
 
-from poireau.cli import main
+try:
+    from poireau.cli import main
 
-sys.exit(main())
+    sys.exit(main())
+except KeyboardInterrupt:  # while it is still being imported
+    sys.exit(130)

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from poireau.errors import INCOMPLETE, USAGE, Failure
-from poireau.selection import Selection, distance, moment
-from poireau.text import plain
+from poireau import asking
+from poireau.errors import USAGE, Failure
+from poireau.selection import distance, moment
 
 if TYPE_CHECKING:
-    from poireau.model import Heap
     from poireau.preamble import Preamble
     from poireau.windows import Within
-
-_WHATS = ("in-use", "allocated", "freed", "peak", "byte-seconds", "average", "temporary")
-_BYS = ("stack", "function", "line", "file", "module", "thread", "threads", "size", "call", "process")
-_TIMES = "60s is so long before the end, +60s after the beginning; or 13:05:40, 2026-03-01T13:05, @1772366700"
 
 
 def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -28,18 +24,18 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         description="Who has most of the memory that is in use, was allocated, freed, ... in a trace: each figure is "
         "an estimate, with the interval that holds the truth with 95 % certainty. A stack counts for the innermost "
         "function that does not just pass requests on (operator new, std::vector, g_malloc; see --wrappers).",
-        epilog=f"TIME: {_TIMES}. Exit status: 3 under --strict if anything was lost.",
+        epilog=f"TIME: {asking.TIMES}. {asking.STATUS}",
     )
-    _add_targets(top)
-    top.add_argument("--what", choices=_WHATS, default="in-use", help="what is counted (in-use)")
+    _add_common(top)
+    top.add_argument("--what", choices=asking.WHATS, default="in-use", help="what is counted (in-use)")
     _add_grouping(top)
     top.add_argument("--at", metavar="TIME", help="in use at that time, rather than at the end")
-    top.add_argument("--since", metavar="TIME", help="a window's beginning")
-    top.add_argument("--until", metavar="TIME", help="and its end")
+    asking.add_window(top)
     top.add_argument("--within", metavar="TIME|N", help="temporary: freed so soon, or after so many allocations (10ms)")
     top.add_argument("--cumulative", action="store_true", help="first what most goes through")
     top.add_argument("--tree", action="store_true", help="as a tree, from main inwards")
     top.add_argument("--inverted", action="store_true", help="as a tree, from who asked for memory outwards")
+    asking.add_symbols(top)
     top.set_defaults(act=_top, reads_traces=True)
 
     diff = verbs.add_parser(
@@ -48,33 +44,27 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         usage="poireau diff [options] A B | poireau diff [options] --from TIME [--to TIME] [TRACE]",
         description="What grew and what shrank. What is alive at both moments cancels exactly. Two traces, of other "
         "builds or hosts maybe, are joined by the names of functions. What may be noise is grey, and marked with ~.",
-        epilog=f"TIME: {_TIMES}. Exit status: 3 under --strict if anything was lost.",
+        epilog=f"TIME: {asking.TIMES}. {asking.STATUS}",
     )
-    _add_targets(diff)
-    diff.add_argument("--what", choices=_WHATS, default="in-use", help="what is counted, of two traces (in-use)")
+    _add_common(diff)
+    diff.add_argument("--what", choices=asking.WHATS, default="in-use", help="what is counted, of two traces (in-use)")
     _add_grouping(diff)
     diff.add_argument("--from", dest="before", metavar="TIME", help="the first moment of one trace")
     diff.add_argument("--to", dest="after", metavar="TIME", help="and the second (its end)")
+    asking.add_symbols(diff)
     diff.set_defaults(act=_diff, reads_traces=True)
 
 
-def _add_targets(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "targets", metavar="TRACE", nargs="*", help="of a process, a run, many, a pack; a pid; otherwise the newest run"
-    )
-    parser.add_argument("--trace", metavar="DIR", help="the directory under which traces lie, where none is named")
-    parser.add_argument("--strict", action="store_true", help="fail with 3 if anything was lost")
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    asking.add_targets(parser)
+    asking.add_strict(parser)
     parser.add_argument("--json", action="store_true", help="the same for a program to read")
 
 
 def _add_grouping(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--by", choices=_BYS, default="function", help="a row for each (function)")
-    parser.add_argument("--focus", metavar="REGEX", default="", help="only stacks with such a function, file or module")
-    parser.add_argument("--ignore", metavar="REGEX", default="", help="only stacks without one")
-    parser.add_argument("--hide", metavar="REGEX", default="", help="leave such frames out")
-    parser.add_argument("--wrappers", metavar="REGEX", default="", help="functions that only pass requests on, too")
-    parser.add_argument("--process", metavar="PID|NAME", action="append", default=[], help="only these processes")
-    parser.add_argument("--thread", metavar="TID|NAME", action="append", default=[], help="only these threads")
+    parser.add_argument("--by", choices=asking.BYS, default="function", help="a row for each (function)")
+    asking.add_selection(parser)
+    asking.add_wrappers(parser)
     parser.add_argument("--limit", metavar="N", type=_natural, help="rows; 0: all (20; 50 of a tree)")
     parser.add_argument("--frames", metavar="N|all", type=_frames, default=3, help="callers shown of each (3)")
 
@@ -94,13 +84,15 @@ def _top(parsed: argparse.Namespace) -> int:
     from poireau.report import objects, text, tree
     from poireau.views import view
 
-    heap = _open(parsed.targets, parsed.trace)
-    selection = _selection(parsed, heap, parsed.since, parsed.at or parsed.until)
+    heap = asking.opened(parsed)
+    selection = asking.selection(parsed, heap, parsed.since, parsed.at or parsed.until)
     if parsed.at and (parsed.since or parsed.until or parsed.what != "in-use"):
         raise Failure("--at is for what is in use, without --since and --until", USAGE)
     if parsed.within and parsed.what != "temporary":
         raise Failure("--within is for --what temporary", USAGE)
     answer = view(heap, parsed.what, parsed.by, selection, _within(parsed.within))
+    for complaint in answer.complaints:
+        print(f"poireau: {complaint}", file=sys.stderr)
     preamble = Preamble.of(heap, selection, answer.periods, answer.stacks)
     style = text.Style.of(sys.stdout)
     if parsed.tree or parsed.inverted:
@@ -130,16 +122,16 @@ def _diff(parsed: argparse.Namespace) -> int:
     if parsed.before or parsed.after:
         if not parsed.before or parsed.what != "in-use":
             raise Failure("between two moments of a trace, --from TIME [--to TIME], what is in use is compared", USAGE)
-        heap = _open(parsed.targets, parsed.trace)
-        selection = _selection(parsed, heap, None, None)
+        heap = asking.opened(parsed)
+        selection = asking.selection(parsed, heap)
         until = moment(parsed.after or "end", heap.begin, heap.end)
         answer = diff.of_moments(heap, moment(parsed.before, heap.begin, heap.end), until, parsed.by, selection)
         preambles: tuple[Preamble, ...] = (Preamble.of(heap, selection, answer.periods, answer.stacks[0]),)
     else:
         if len(parsed.targets) != 2:
             raise Failure("which two? diff A B compares two traces, diff --from TIME two moments of one", USAGE)
-        heaps = [_open([target], parsed.trace) for target in parsed.targets]
-        selections = [_selection(parsed, heap, None, None) for heap in heaps]
+        heaps = [asking.opened(parsed, [target]) for target in parsed.targets]
+        selections = [asking.selection(parsed, heap) for heap in heaps]
         views = [view(heap, parsed.what, parsed.by, selection) for heap, selection in zip(heaps, selections)]
         answer = diff.of_views(views[0], views[1])
         preambles = tuple(
@@ -152,40 +144,6 @@ def _diff(parsed: argparse.Namespace) -> int:
     else:
         _print(changes.lines(answer, preambles, text.Style.of(sys.stdout), limit, parsed.frames))
     return _status(parsed, *preambles)
-
-
-def _open(targets: list[str], directory: str | None) -> Heap:
-    from poireau import opening, traces
-
-    which = traces.meant(targets, directory)
-    if which.said:
-        print(which.said, file=sys.stderr)
-    return opening.open(which.paths)
-
-
-def _selection(parsed: argparse.Namespace, heap: Heap, since: str | None, until: str | None) -> Selection:
-    begin, end = heap.begin, heap.end
-    return Selection(
-        since=None if since is None else moment(since, begin, end),
-        until=None if until is None else moment(until, begin, end),
-        processes=tuple(number for each in parsed.process for number in _processes(heap, each)),
-        threads=tuple(parsed.thread),
-        focus=parsed.focus,
-        ignore=parsed.ignore,
-        hide=parsed.hide,
-        wrappers=parsed.wrappers,
-    )
-
-
-def _processes(heap: Heap, wanted: str) -> list[int]:
-    """A pid may have been several processes', and a name as well."""
-    table = heap.processes
-    names = [path.rpartition("/")[2] for path in table["executable"]]
-    found = [number for number, pid, name in zip(table.index, table["pid"], names) if wanted in (str(pid), name)]
-    if not found:
-        there = ", ".join(dict.fromkeys(f"{plain(name)}[{pid}]" for pid, name in zip(table["pid"], names)))
-        raise Failure(f"there is no process {wanted}; there is {there or 'none'}", USAGE)
-    return found
 
 
 def _within(text: str | None) -> Within | None:
@@ -201,7 +159,7 @@ def _within(text: str | None) -> Within | None:
     raise Failure(f"--within {text}: it should read 10ms, or 100 (allocations)", USAGE)
 
 
-def _print(lines: Any) -> None:
+def _print(lines: Iterable[str]) -> None:
     _write("".join(f"{line}\n" for line in lines))
 
 
@@ -210,4 +168,4 @@ def _write(text: str) -> None:
 
 
 def _status(parsed: argparse.Namespace, *preambles: Preamble) -> int:
-    return INCOMPLETE if parsed.strict and any(preamble.lost for preamble in preambles) else 0
+    return asking.status(parsed, any(preamble.lost for preamble in preambles))

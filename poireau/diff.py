@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from poireau import estimates, naming, views, windows
 from poireau.errors import USAGE, Failure
 from poireau.estimate import Estimate
-from poireau.estimates import Difference, Estimates
+from poireau.estimates import Estimates
 from poireau.grouping import gather
 from poireau.model import Heap
 from poireau.selection import Selection, check, clock
@@ -124,7 +124,7 @@ def _diff(
     table = table[some].reset_index(drop=True)
     common, common_count = common.take(some), common_count.take(some)
     of_bytes, of_count = _taken(of_bytes, some), _taken(of_count, some)
-    change, change_count = _difference(*of_bytes), _difference(*of_count)
+    change, change_count = estimates.difference(*of_bytes), estimates.difference(*of_count)
     before, after = (common + side for side in of_bytes)
     table = table.assign(
         **figures("before", before),
@@ -140,7 +140,7 @@ def _diff(
     )
     order = np.argsort(-np.abs(change.value), kind="stable")
     table = table.iloc[order].reset_index(drop=True)
-    whole = _difference(*(side.grouped(np.zeros(len(side), int), 1) for side in of_bytes))
+    whole = estimates.difference(*(side.grouped(np.zeros(len(side), int), 1) for side in of_bytes))
     total = Estimate(
         float(whole.value[0]),
         float(whole.low[0]),
@@ -149,13 +149,6 @@ def _diff(
         0.0,
     )
     return Diff(what, by, table, before.sum(), after.sum(), total, moments, selection, periods, stacks)
-
-
-def _difference(before: Estimates, after: Estimates) -> Difference:
-    """Where neither has a sample, each may be as much as has none."""
-    found = estimates.difference(before, after)
-    unseen = np.where(before.samples + after.samples > 0, 0.0, 1.0)
-    return replace(found, low=found.low - unseen * before.high, high=found.high + unseen * after.high)
 
 
 def _taken(sides: Sides, rows: NDArray[np.bool_]) -> Sides:

@@ -27,8 +27,8 @@ not below that of the gamma distribution with the unit and its square added to m
 
 With no sample at all there is less than 3 units, periods of bytes: exp(-3) is 5 %, and the same rule gives it.
 
-Samples are taken for the kind of all that there is: of blocks that are certain to be sampled nothing is uncertain, and
-yet less than 3 periods of small ones may hide where they, too, are asked for.
+Of bytes by bytes the unit is a period, whatever was sampled: blocks that are certain to be sampled are certainly there,
+and yet less than 3 periods of small ones may hide where these were asked for. So a figure is exact at period 1 only.
 
 Bytes by bytes are held as promised from the first sample on, since no excess is above a period. Where what is summed
 varies much between requests of the same chance, as byte-seconds do, bytes by calls, and counts of all sizes by bytes,
@@ -145,6 +145,6 @@ def total_bytes(groups: Iterable[Group], period: float = 0.0) -> Estimate:
         variance += group.samples * e * w
         third += group.samples * e * e * w
         seen += group.bytes
-        unit = max(unit, e)
+        unit = max(unit, drawn_with if drawn_with > 1 else 0.0)
         samples += group.samples
     return of_sums(value, variance, third, seen, samples, unit if samples else unseen_bytes(period) / NONE_SEEN)

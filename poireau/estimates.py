@@ -157,9 +157,8 @@ def grouped(
     ew = e * w
     value, variance = _sums(codes, groups, w), _sums(codes, groups, ew)
     samples = np.bincount(codes, minlength=groups)
-    # What such a request stands for that is seldom taken.
-    at_longest = e if period is None else y / chance(size, np.maximum(periods, period), by_calls) - y
-    unit = _greatest(codes, groups, at_longest)
+    longest = periods if period is None else np.maximum(periods, period)
+    unit = _greatest(codes, groups, at_most(what, y, size, longest, by_calls, weights))
     unit[samples == 0] = _usual(what, by_calls, periods, period, value, variance)
     return Estimates(
         value, variance, _sums(codes, groups, e * ew), _sums(codes, groups, y), samples, unit
@@ -204,12 +203,14 @@ class Difference:
 
 def difference(before: Estimates, after: Estimates) -> Difference:
     """Row by row, of runs, processes, hosts or windows that have no sample in common. For two moments of one run use
-    `change`."""
+    `change`. Where neither has a sample, each may be as much as has none."""
     value = after.value - before.value
     here, there = _mean_excess(before, after), _mean_excess(after, before)
     up = np.hypot(_high(after, there) - after.value, before.value - before.low)
     down = np.hypot(after.value - after.low, _high(before, here) - before.value)
-    return Difference(value, value - down, value + up, _chance_of(before, after, here, there))
+    neither = before.samples + after.samples == 0
+    low, high = value - np.where(neither, before.high, down), value + np.where(neither, after.high, up)
+    return Difference(value, low, high, _chance_of(before, after, here, there))
 
 
 def change(
@@ -265,6 +266,18 @@ def _usual(
         return longest if longest > 1 else 0.0
     total = float(value.sum())
     return float(variance.sum()) / total if total > 0 else 0.0
+
+
+def at_most(
+    what: str, y: Floats, size: ArrayLike, period: Any, by_calls: Any, weights: ArrayLike | None = None
+) -> Floats:
+    """What such a request stands for that is seldom taken, besides itself. Of bytes by bytes none stands for more than
+    a period, and where a large block was asked for small ones may have been as well."""
+    like_it = y / chance(size, period, by_calls) - y
+    if what != "bytes":
+        return np.asarray(like_it)
+    any_other = np.asarray(period, np.float64) * (1.0 if weights is None else np.asarray(weights, np.float64))
+    return np.where(np.asarray(by_calls, np.bool_) | (period <= 1), like_it, any_other)
 
 
 def _greatest(codes: Codes, groups: int, column: Floats) -> Floats:

@@ -21,6 +21,7 @@ from poireau.model import ALIVE
 NOBODY = 0xFFFF_FFFF  # the thread that frees what is alive
 _CLASSES = np.array([1 << power for power in range(64)], np.uint64)
 Codes = NDArray[np.int64]
+Weight = float | NDArray[np.float64]
 
 
 def _column(name: str) -> Callable[[Any], NDArray[Any]]:
@@ -107,10 +108,10 @@ class Sums:
         self.estimates = _nothing(0)
 
     def add(
-        self, codes: Codes, groups: int, lives: Any, what: str, window: tuple[int, int] | None, weight: float
+        self, codes: Codes, groups: int, lives: Any, what: str, window: tuple[int, int] | None, weight: Weight
     ) -> None:
         local, distinct = pd.factorize(codes)
-        weights = None if weight == 1 else np.full(len(codes), weight)
+        weights = None if isinstance(weight, int) else np.broadcast_to(weight, codes.shape)
         part = estimates.grouped(local, len(distinct), lives, what, window=window, weights=weights)
         if len(self.estimates) < groups:
             self.estimates = estimates.joined([self.estimates, _nothing(groups - len(self.estimates))])
@@ -135,7 +136,7 @@ class Part:
     lives: Any  # columns of model.LIFE
     bytes_as: str = "bytes"  # one of estimates.WHATS
     window: tuple[int, int] | None = None
-    weight: float = 1
+    weight: Weight = 1  # of each life, or of all
     side: NDArray[np.int64] | None = None  # of each life, where it belongs, for who compares
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import sys
 
 from poireau import layout
@@ -17,7 +18,8 @@ def ensure() -> None:
     """Starts anew under the checkout's Python where this one lacks what is needed. Raises Failure: there is none."""
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if not missing:
-        os.environ.pop(_AGAIN, None)
+        if os.environ.pop(_AGAIN, None) is not None:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         return
     python = layout.PACKAGE.parent / ".venv" / "bin" / "python"
     if _AGAIN in os.environ or not os.access(python, os.X_OK):
@@ -32,4 +34,5 @@ def ensure() -> None:
             filter(None, (str(layout.PACKAGE.parent), os.environ.get("PYTHONPATH")))
         )
     sys.stdout.flush()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # a Python that is only starting answers it at length
     os.execv(python, [str(python), *script, *sys.argv[1:]])

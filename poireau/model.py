@@ -20,6 +20,7 @@ the parent only, unless the child is all there is.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -28,7 +29,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from poireau import model_names, model_time
+from poireau import model_names, model_time, requested
+from poireau.estimate import Estimate
 from poireau.model_lives import ALIVE as ALIVE
 from poireau.model_lives import FATES as FATES
 from poireau.model_lives import FREED as FREED
@@ -47,6 +49,7 @@ from poireau.tables import Loss, Names, Tables
 
 Symbolize = Callable[[Tables, NDArray[Any] | None], Names | None]
 Running = Mapping[int, bool]
+_NOT_AT_ALL = re.compile(r"= *0*(?:\.0*)?(?:/| *(?:,|$))")  # a caller that is never sampled, and counted all the same
 KEPT = 256 << 20  # bytes of lives that need not be read again
 
 
@@ -63,7 +66,7 @@ class Heap:
     ) -> None:
         self.source = source
         self._running = running
-        self._symbolize = symbolize
+        self.symbolize = symbolize
         self._reading = Reading(source, kept)
         self._known: dict[str, Any] = {}  # what has been asked for
         self._known_of = 0  # events
@@ -153,6 +156,28 @@ class Heap:
         table: pd.DataFrame = self._once("counted", lambda reading: reading.facts.counted())
         return table if process is None else table[table["process"] == process]
 
+    def asked_for(self, processes: tuple[int, ...] = ()) -> Estimate | None:
+        """Bytes that these processes, or all, have asked for in all, by the same count: only what came after each
+        thread's last sample is estimated. None: births are missing, or what was counted is not what they are of."""
+        table = self.processes if not processes else self.processes[self.processes.index.isin(processes)]
+        options = self.options
+        unknown = options["name"].isin(["armed", "record", "callers"]) | (options["value"] == "0")
+        if self.losses or unknown.any() or (len(self.checkpoints) and self.checkpoints["oldest"].max() > 1):
+            return None
+        if any(_NOT_AT_ALL.search(options.get("callers", "")) for options in table["options"]):
+            return None
+        tails = self._read().facts.tails
+        births = tails.births()
+        if processes:
+            own = np.isin(births["process"], processes)
+            births = {name: column[own] for name, column in births.items()}
+        if not len(births["size"]) or births["by_calls"].any() or tails.of_nothing:
+            return None
+        # A fork's child goes on counting where its parent was.
+        forked, pid = self.processes["generation"].to_numpy() > 0, self.processes["pid"].to_numpy()
+        inherited = forked[births["process"]] & (pid[births["process"]] == births["thread"])
+        return requested.asked_for(births, inherited, longest=births["period"].max()).sum()
+
     def _table(self, kind: str, *texts: str) -> pd.DataFrame:
         table: pd.DataFrame = self._once(kind, lambda reading: reading.facts.table(kind, texts, self.tables))
         return table
@@ -195,7 +220,7 @@ class Heap:
 
     def names(self, frames: NDArray[Any] | None = None) -> Names | None:
         """None: there is nobody who could tell."""
-        symbolize = self._symbolize
+        symbolize = self.symbolize
         if symbolize is None:
             return None
         if frames is not None:
@@ -237,10 +262,35 @@ class Heap:
         lives = frame_of(rows)
         return model_names.readable(self, lives) if names else lives
 
-    def peak(self) -> tuple[int, pd.DataFrame]:
-        """When the estimated bytes alive in all processes were most, and what was alive then."""
-        at: int | None = self._once("peak", lambda reading: model_time.peak(self._parts))
-        return (self.end, self.live()) if at is None else (at, self.live(at))
+    def peak(
+        self,
+        chosen: Callable[[Rows], NDArray[np.bool_]] | None = None,
+        since: int | None = None,
+        until: int | None = None,
+    ) -> tuple[int, pd.DataFrame]:
+        """When the estimated bytes alive were most, of all lives or the `chosen` ones, within [since, until), and what
+        was alive then, of the same lives."""
+
+        def parts() -> Iterator[Part]:
+            for rows, gone in self._parts():
+                kept = np.ones(len(rows), np.bool_) if chosen is None else chosen(rows)
+                if since is not None:
+                    kept = kept & (gone > since)
+                if until is not None:
+                    kept = kept & (rows["born"] < until)
+                rows, gone = rows[kept], gone[kept]
+                if since is not None:
+                    rows["born"] = np.maximum(rows["born"], since)
+                yield rows, gone
+
+        if chosen is None and since is None and until is None:
+            at: int | None = self._once("peak", lambda reading: model_time.peak(self._parts))
+            return (self.end, self.live()) if at is None else (at, self.live(at))
+        at = model_time.peak(parts)
+        if at is None:
+            return self.end if until is None else until, frame_of(np.empty(0, ROW))
+        found = [rows[(rows["born"] <= at) & (gone > at)] for rows, gone in parts()]
+        return at, frame_of(np.concatenate(found))
 
     def over_time(
         self,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from poireau.events import KINDS
 from poireau.model_lives import LATEST, NEVER, Batch, printable
+from poireau.requested import Tails
 from poireau.tables import Tables
 
 _COUNTED = ("process", "thread", "bytes", "samples", "first", "last")
@@ -34,6 +35,7 @@ class Facts:
         self._begin = np.zeros(0, np.int64)  # of each process
         self._end = np.zeros(0, np.int64)
         self._tables = {kind: pd.DataFrame(columns=_columns(kind)) for kind in (*_ONE, *_ALL)}
+        self.tails = Tails()
         self._counted = [np.empty((5, 0), np.int64)]  # columns: process and thread, and _COUNTED's others
 
     def add(self, batch: Batch) -> None:
@@ -48,6 +50,7 @@ class Facts:
         for kind in ("alloc", "resize"):
             if kind in batch and len(batch[kind]["stamp"]):
                 self._count(batch[kind])
+                self.tails.add(batch[kind])
 
     def _see(self, process: NDArray[np.int64], stamp: NDArray[np.int64]) -> None:
         most = int(process.max()) + 1

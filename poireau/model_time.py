@@ -62,7 +62,9 @@ def over_time(parts: Iterator[Part], times: Times, groups: int, codes: Callable[
             y = np.ones(len(rows)) if what == "count" else rows["size"].astype(np.float64)
             w = y / q
             e = w - y
-            np.maximum.at(units[what], group, e)
+            np.maximum.at(
+                units[what], group, estimates.at_most(what, y, rows["size"], rows["period"], rows["by_calls"])
+            )
             for total, each in zip(values, (w, e * w, e * e * w, y)):
                 total += np.bincount(begin, each, len(total)) - np.bincount(end[ends], each[ends], len(total))
         samples += np.bincount(begin, minlength=len(samples)) - np.bincount(end[ends], minlength=len(samples))

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from poireau.estimates import Estimates
 from poireau.grouping import COLUMNS, NOBODY, OF_STACKS, Codes, Groups, class_bounds
 from poireau.model import Heap
+from poireau.model_lives import printable
 from poireau.selection import expression
 from poireau.stacks import NOWHERE, Stacks, runs
 from poireau.tables import Names, Numbers, Tables
@@ -51,7 +52,7 @@ def _only(stacks: Stacks, numbers: Numbers) -> Stacks:
 def addresses(tables: Tables) -> Names:
     """Where nobody tells names."""
     count = len(tables.frame_module)
-    modules = [os.path.basename(module.path) for module in tables.modules]
+    modules = [printable(os.path.basename(module.path)) for module in tables.modules]
     places = zip(np.asarray(tables.frame_module).tolist(), np.asarray(tables.frame_address).tolist())
     functions = [f"{modules[module]}+{address:#x}" if module else f"{address:#x}" for module, address in places]
     nothing = np.zeros(count, np.uint32)
@@ -159,7 +160,8 @@ def places(stacks: Stacks, place: NDArray[np.int64]) -> dict[str, Any]:
             "module": nothing,
         }
     rows, names, tables = stacks.places[at], stacks.names, stacks.tables
-    modules = _picked([module.path for module in tables.modules], np.asarray(tables.frame_module)[stacks.frames[at]])
+    paths = [printable(each.path) for each in tables.modules]
+    modules = _picked(paths, np.asarray(tables.frame_module)[stacks.frames[at]])
     return {
         "function": np.where(there, _picked(names.functions, np.asarray(names.function)[rows]), NO_STACK),
         "file": np.where(there, _picked(names.files, np.asarray(names.file)[rows]), ""),

@@ -31,6 +31,7 @@ class Preamble:
     seconds: float  # of processor time that sampling took
     share: float  # of one processor, that is
     asked_for: int  # bytes, to the byte, as far as they were counted
+    forgotten: int  # all before this time, of some process, to keep its trace small; 0: nothing
     unnamed: Mapping[str, int]  # why frames of the view have no names -> how many modules
 
     @classmethod
@@ -63,6 +64,7 @@ class Preamble:
             seconds,
             share,
             int(counted.loc[counted["process"].isin(numbers), "bytes"].sum()),
+            _forgotten(heap, numbers),
             unnamed,
         )
 
@@ -111,6 +113,7 @@ class Preamble:
             else "",
             f"{self.samples:,} sample{'s' * (self.samples != 1)}",
             "nothing lost" if not self.lost else "incomplete",
+            f"what ended before {clock(self.forgotten)} is forgotten (trace_limit)" if self.forgotten else "",
             f"sampling took {100 * self.share:.2g} % of CPU" if self.seconds else "",
             f"a stack under {as_size(self.unseen)} can be missed" if self.unseen else "",
         ]
@@ -133,8 +136,15 @@ class Preamble:
             "sampling_share": self.share,
             "requested_bytes": self.asked_for,
             "unseen_bytes": self.unseen,
+            "forgotten_before": self.forgotten,
             "unnamed": dict(self.unnamed),
         }
+
+
+def _forgotten(heap: Heap, numbers: set[int]) -> int:
+    marks = heap.checkpoints
+    shortened = set(marks.loc[marks["oldest"] > 1, "process"].tolist()) & numbers if len(marks) else set()
+    return max((int(heap.processes["begin"][number]) for number in shortened), default=0)
 
 
 def _cost(heap: Heap, numbers: set[int]) -> tuple[float, float]:

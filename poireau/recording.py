@@ -7,13 +7,15 @@ end whether everything is there.
 from __future__ import annotations
 
 import os
+import re
 import resource
 import signal
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from poireau import glimpse, launch
+from poireau import glimpse, launch, traces
 
 # Each call is a sample, in a home that costs no system call, without its stack; nothing slows it down or ends it.
 SETTINGS = (
@@ -55,15 +57,18 @@ class Record:
 def follow(plan: launch.Launch) -> int:
     """Runs it as a child that gets our signals; returns what os.waitpid says of its end."""
     watched = {*_PASSED_ON, signal.SIGCHLD}
-    signal.pthread_sigmask(signal.SIG_BLOCK, watched)
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, watched)
+    # Who was started with it ignored would never be told that a child has ended.
+    handled = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     child = os.fork()
     if child == 0:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, watched)
+        signal.signal(signal.SIGCHLD, handled)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         launch.become(plan)
     while True:
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended == child:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, watched)
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
             return status
         came = signal.sigwaitinfo(watched)
         if came.si_signo != signal.SIGCHLD and came.si_code != _FROM_KERNEL:
@@ -100,6 +105,26 @@ def look(run: Path) -> Record:
 
 def run_directory(known: Mapping[str, str]) -> Path:
     """Where the library puts the traces of a run that has these variables (preload/trace_place.cc)."""
-    state = known.get("XDG_STATE_HOME") or os.path.join(known.get("HOME", ""), ".local", "state")
-    base = known.get("POIREAU_TRACE") or known.get("STATE_DIRECTORY", "").split(":")[0]
-    return Path(base or os.path.join(state, "poireau", "traces")) / known["POIREAU_RUN"]
+    named = known["POIREAU_TRACE"] if "POIREAU_TRACE" in known else _configured("trace", known)
+    return (Path(named) if named else traces.parent(known)) / known["POIREAU_RUN"]
+
+
+def _configured(name: str, known: Mapping[str, str]) -> str:
+    """An option's value as files have it, in the order of config/load.cc; empty: none does."""
+    home = known.get("XDG_CONFIG_HOME", "")
+    home = home if os.path.isabs(home) else os.path.join(known.get("HOME", ""), ".config")
+    setting = re.compile(
+        name + r"""\s*=\s*(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|([^#"'\[\]]*))\s*(?:#.*)?""", re.IGNORECASE | re.DOTALL
+    )
+    value = ""
+    for path in ("/etc/poireau.toml", f"{home}/poireau/config.toml", known.get("POIREAU_CONFIG", "")):
+        if not os.path.isabs(path) or not os.path.isfile(path):
+            continue
+        ours = True
+        with suppress(OSError), open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
+            for line in map(str.strip, file):
+                if line.startswith("["):
+                    ours = re.fullmatch(r"\[\s*poireau\s*\]\s*(#.*)?", line) is not None
+                elif ours and (found := setting.fullmatch(line)):
+                    value = re.sub(r"\\(.)", r"\1", found[1]) if found[1] else (found[2] or found[3] or "").strip()
+    return value

@@ -1,7 +1,7 @@
 """The command that makes a recorded program's calls again, on one allocator after the other, and compares them.
 
 The work is done by poireau-replay (native/replay.cc), a process of its own for each run, under the allocator that is
-preloaded. Here runs are put in order, their results read, and told.
+preloaded. Here runs are put in order and their results read; replay_text.py tells them.
 """
 
 from __future__ import annotations
@@ -17,12 +17,11 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from poireau import elf, layout, loader
+from poireau import elf, layout, loader, replay_text
 from poireau.errors import Failure
-from poireau.text import as_size, plain, table
+from poireau.text import as_size, plain
 
 if TYPE_CHECKING:
     from poireau.model import Heap
@@ -93,9 +92,9 @@ def _replay(parsed: argparse.Namespace) -> int:
             for each in runs:
                 runs[each].append(perform(path, each, options))
     if parsed.json:
-        print(json.dumps(as_json(facts, runs), indent=2))
+        print(json.dumps(replay_text.as_json(facts, runs), indent=2))
     else:
-        print("\n".join(as_text(facts, runs)))
+        print("\n".join(replay_text.as_text(facts, runs)))
     return 0
 
 
@@ -115,9 +114,9 @@ def _file_of_calls(targets: Sequence[str], pid: int | None) -> Iterator[Path]:
         row = heap.processes.loc[number]
         which = f"{row['pid']} ({plain(str(row['executable']))})"
         print(f"poireau: of {len(heap.processes)} processes the one with most calls: {which}", file=sys.stderr)
-    with tempfile.NamedTemporaryFile(prefix="poireau-", suffix=".calls") as file:
+    with tempfile.TemporaryFile() as file:  # without a name: whatever ends us, it goes
         calls.write(heap, Selection(processes=(number,)), file)
-        yield Path(file.name)
+        yield Path(f"/proc/{os.getpid()}/fd/{file.fileno()}")
 
 
 def process_of(heap: Heap, pid: int) -> int:
@@ -131,7 +130,7 @@ def _is_calls(target: str) -> bool:
     if not os.path.isfile(target):
         return False
     with open(target, "rb") as file:
-        return file.read(len(MAGIC)) == MAGIC or not os.path.isdir(target)
+        return file.read(len(MAGIC)) == MAGIC
 
 
 def look(path: Path) -> Result:
@@ -219,118 +218,3 @@ def _native(words: Sequence[str], more: Mapping[str, str]) -> Result:
         return json.loads(out)  # type: ignore[no-any-return]
     except ValueError as error:
         raise Failure(f"{words[-1]}: what poireau-replay said makes no sense") from error
-
-
-# What it says.
-
-
-def as_json(facts: Result, runs: Mapping[Allocator, Sequence[Result]]) -> dict[str, Any]:
-    told = [{"name": each.name, "recorded": each.recorded, "runs": results} for each, results in runs.items()]
-    return {"schema": "poireau.replay", "version": 1, "calls": facts, "allocators": told}
-
-
-def as_text(facts: Result, runs: Mapping[Allocator, Sequence[Result]]) -> Iterator[str]:
-    one = next(iter(runs.values()))[0]
-    yield f"{facts['calls']} calls of {facts['threads']} thread{'s' * (facts['threads'] != 1)}, recorded in " + (
-        f"{facts['nanoseconds'] / 1e9:.3g} s; at most {as_size(facts['peak_bytes'])} in {facts['peak_blocks']} "
-        f"blocks alive; {len(next(iter(runs.values())))} runs each"
-    )
-    yield ""
-    yield from table(*_by_function(runs), right=("calls", "median", "p99", "mean"))
-    yield ""
-    yield from table(*_by_allocator(facts, runs), right=_NUMBERS)
-    yield ""
-    yield "sizes asked for: " + ", ".join(_sizes(one["sizes"]))
-    yield from deviations(facts, runs)
-
-
-def _by_function(runs: Mapping[Allocator, Sequence[Result]]) -> tuple[list[str], list[list[str]]]:
-    rows = []
-    first = next(iter(runs.values()))[0]
-    for index, function in enumerate(first["functions"]):
-        kind = " (resize)" if function["form"] == "resize" else ""
-        for number, (each, results) in enumerate(runs.items()):
-            seen = [result["functions"][index] for result in results]
-            times = [median(one[what] for one in seen) for what in ("median_ns", "p99_ns", "usual_mean_ns")]
-            called = [(function["name"] or "not recorded") + kind, str(function["calls"])] if number == 0 else ["", ""]
-            rows.append([*called, each.name, *(f"{time:.1f}" for time in times)])
-    return ["function", "calls", "ns a call on", "median", "p99", "mean"], rows
-
-
-_NUMBERS = ("ns a call", "ratio", "its range", "with slowest", "peak RSS", "of live", "faults", "CPU")
-
-
-def _by_allocator(facts: Result, runs: Mapping[Allocator, Sequence[Result]]) -> tuple[list[str], list[list[str]]]:
-    base = [_nanoseconds(result) for result in next(iter(runs.values()))]
-    rows = []
-    for each, results in runs.items():
-        times = [_nanoseconds(result) for result in results]
-        ratios = [time / before if before else 1.0 for time, before in zip(times, base)]
-        peak = median(result["peak_rss"] for result in results)
-        faults = median(result["minor_faults"] + result["major_faults"] for result in results)
-        cpu = median(result["user_seconds"] + result["system_seconds"] for result in results)
-        rows.append(
-            [
-                each.name + (" (recorded)" if each.recorded else ""),
-                f"{median(times):.1f}",
-                f"{median(ratios):.2f}",
-                f"{min(ratios):.2f}..{max(ratios):.2f}",
-                f"{median(_nanoseconds(result, 'mean_ns') for result in results):.1f}",
-                as_size(peak),
-                f"{peak / max(1, facts['peak_bytes']):.2f}",
-                f"{faults:.0f}",
-                f"{cpu:.2f} s",
-            ]
-        )
-    return ["allocator", *_NUMBERS], rows
-
-
-def _nanoseconds(result: Result, which: str = "usual_mean_ns") -> float:
-    """Of a call; without the slowest one in a thousand, which mostly had to wait for the processor."""
-    calls = sum(each["calls"] for each in result["functions"])
-    return float(sum(each["calls"] * each[which] for each in result["functions"]) / max(1, calls))
-
-
-def _sizes(classes: Sequence[int]) -> Iterator[str]:
-    for bits, count in enumerate(classes):
-        if count:
-            yield f"{count} of {'0' if bits == 0 else '1' if bits == 1 else f'{as_size(1 << (bits - 1))}..'}"
-
-
-def deviations(facts: Result, runs: Mapping[Allocator, Sequence[Result]]) -> Iterator[str]:
-    """What is not as it was recorded, or was not recorded."""
-    told = facts["facts"]
-    if int(told.get("of_a_sample", 0)):
-        yield f"not all calls were recorded: {told['of_a_sample']} of {told['births']} births are a sample of more"
-    counted = {
-        int(told.get("missing", 0)): "births are missing from the recording",
-        facts["homeless"]: "releases of blocks whose birth was not recorded are left out",
-        facts["unseen"]: "releases that were not recorded are made where their address was given out again",
-        facts["late"]: "births before what is left of the recording are made where they are first told of",
-        facts["misordered"]: "calls were recorded more than a millisecond late: they come where they were recorded",
-    }
-    yield from (f"{count} {what}" for count, what in counted.items() if count)
-    said: dict[str, list[str]] = {}  # of which allocators
-    for each, results in runs.items():
-        for line in _deviations_on(results):
-            said.setdefault(line, []).append(each.name)
-    yield from (f"{', '.join(names) if len(names) < len(runs) else 'all'}: {line}" for line, names in said.items())
-
-
-def _deviations_on(results: Sequence[Result]) -> Iterator[str]:
-    instead: dict[tuple[str, str], int] = {}
-    for function in results[0]["functions"]:
-        if "performed_as" in function:
-            key = function["name"], function["performed_as"]
-            instead[key] = instead.get(key, 0) + function["calls"]
-    for (name, other), count in instead.items():
-        yield f"{count} calls of {name} are made as {other}"
-    for what, said in (("failed", "requests are refused"), ("misaligned", "blocks are not aligned as asked for")):
-        if count := median(result[what] for result in results):
-            yield f"{count:.0f} {said}"
-    waits, holds = (median(result[what] for result in results) for what in ("waits", "holds"))
-    if waits or holds:
-        seconds = median(result["waited_seconds"] for result in results)
-        yield f"{waits:.0f} calls waited for another thread's ({seconds:.2g} s), {holds:.0f} for threads far behind"
-    if not all(result["peak_rss_is_its_own"] for result in results):
-        yield "the peak is that of the whole process: /proc/self/clear_refs can't be written"

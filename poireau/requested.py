@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from poireau.estimate import CERTAINTY, NONE_SEEN
+from poireau.estimate import CERTAINTY, NONE_SEEN, Estimate
 from poireau.estimates import Counts, Estimates, Floats, chance
 
 
@@ -42,9 +42,9 @@ def asked_for(
     births: Any, inherited: NDArray[np.bool_] | None = None, *, longest: ArrayLike | None = None
 ) -> Estimates:
     """A row for each thread that has a sample; `sum()` is the total. `births`: all there were, of each thread in the
-    order of time, with the columns process, thread, size, period, by_calls and since. `inherited` marks those of
-    threads that had begun to count before. `longest`: the longest period in force since a sample, if not its own. A
-    request of no bytes counts as one."""
+    order of time, with the columns process, thread, size, period, by_calls and since; Tails has two more, for what is
+    left out after each. `inherited` marks those of threads that had begun to count before. `longest`: the longest
+    period in force since a sample, if not its own. A request of no bytes counts as one."""
     threads = np.asarray(births["process"], np.uint64) << np.uint64(32) | np.asarray(births["thread"], np.uint64)
     order = np.argsort(threads, kind="stable")
     begins = np.flatnonzero(np.diff(threads[order], prepend=~threads[order[:1]])) if len(order) else order
@@ -53,8 +53,8 @@ def asked_for(
     q = chance(size, period, by_calls)
     w = size / q
     e = w - size
-    samples = np.diff(np.append(begins, len(order)))
-    first, last = begins, begins + samples - 1
+    first: Counts = begins
+    last: Counts = np.append(begins[1:], len(order))[: len(begins)] - 1
 
     longest = period if longest is None else np.maximum(period, np.broadcast_to(longest, period.shape)[order])
 
@@ -62,6 +62,10 @@ def asked_for(
     value, seen = since.copy(), since.copy()
     late = np.zeros(len(begins), np.bool_) if inherited is None else np.asarray(inherited, np.bool_)[order][begins]
     value[first[late]], seen[first[late]] = w[first[late]], size[first[late]]
+    counts = np.ones(len(order))
+    if "more" in births:
+        value, seen, counts = value + births["more"][order], seen + births["more"][order], births["samples"][order]
+    samples: Floats = _sums(counts, begins)
     twice = late & (samples > 1)  # both ends are uncertain, and not the same sample's
 
     def at_ends(column: Floats) -> Floats:
@@ -95,6 +99,45 @@ def _foretold(variance: Floats, excess: Floats, gap: Floats, begins: Counts, las
 
 
 _FORETOLD = 20
+_GIVEN = dict.fromkeys(("process", "thread", "time"), "i8") | {"by_calls": "?"}
+_GIVEN |= dict.fromkeys(("size", "period", "since"), "f8")
+_BIRTH = np.dtype([*_GIVEN.items(), ("more", "f8"), ("samples", "f8")])
+_PENDING = 1 << 16
+
+
+class Tails:
+    """Of births that come in parts, those that `asked_for` has to know: each thread's first one and its last few."""
+
+    def __init__(self) -> None:
+        self.of_nothing = False  # some asked for no bytes, so many did: they count as one byte each
+        self._parts = [np.empty(0, _BIRTH)]
+        self._pending = 0
+
+    def add(self, births: Any) -> None:
+        """Columns of alloc or resize events."""
+        part = np.zeros(len(births["time"]), _BIRTH)
+        for name in _GIVEN:
+            part[name] = births[name]
+        part["samples"] = 1
+        self.of_nothing |= bool((part["size"] == 0).any())
+        self._parts.append(part)
+        self._pending += len(part)
+        if self._pending > max(_PENDING, len(self._parts[0])):
+            self.births()
+
+    def births(self) -> dict[str, NDArray[Any]]:
+        rows = np.concatenate(self._parts)
+        threads = rows["process"] << 32 | rows["thread"]
+        order = np.lexsort((rows["time"], threads))
+        rows, threads = rows[order], threads[order]
+        is_first = np.append(True, threads[1:] != threads[:-1])[: len(rows)]
+        begins = np.flatnonzero(is_first)
+        last = np.append(begins[1:], len(rows))[: len(begins)] - 1
+        kept = is_first | (np.repeat(last, last - begins + 1) - np.arange(len(rows)) <= _FORETOLD)
+        for name, column in (("more", rows["since"] + rows["more"]), ("samples", rows["samples"])):
+            rows[name][begins] += _sums(np.where(kept, 0.0, column), begins)
+        self._parts, self._pending = [rows[kept]], 0
+        return {name: self._parts[0][name] for name in _BIRTH.names or ()}
 
 
 def _of_any_tail(excess: Floats, period: Floats, by_calls: NDArray[np.bool_]) -> Floats:
@@ -107,14 +150,34 @@ def _sums(column: Floats, begins: Counts) -> Floats:
     return np.add.reduceat(column, begins) if len(begins) else column[:0]
 
 
-def shared_out(groups: Estimates, counted: Estimates) -> Estimates:
+def shared_out(groups: Estimates, counted: Estimate, of: Estimates | None = None) -> Estimates:
     """Totals of bytes asked for that add up to what is known of all, each moved by the part that it has in what is
-    uncertain. `groups` have every birth that `counted` is of. Those that have much of it become better by that."""
-    total, known = float(groups.variance.sum()), float(counted.variance.sum())
+    uncertain. `of` are all births that `counted` is of, in groups, where `groups` are not, or overlap. Those that have
+    much of what is uncertain become better by that."""
+    whole = groups if of is None else of
+    total, known = float(whole.variance.sum()), counted.deviation**2
     if total <= known or total <= 0:
         return groups
     part = groups.variance / total
-    left = 1 - part * (1 - known / total)
-    value = groups.value + part * (float(counted.value.sum()) - float(groups.value.sum()))
+    # The fewer samples, the less sure is what part they have.
+    sure = 1 - np.minimum(groups.third / np.where(groups.variance > 0, groups.variance, 1.0) ** 1.5, 1.0)
+    certain = part * (1 - known / total)
+    left = np.maximum(1 - certain * sure, 0.0)
+    others = float(whole.third.sum()) - groups.third
+    third = np.maximum(groups.third * np.maximum(1 - certain, 0.0) ** 3 - certain**3 * others, 0.0)
+    value = groups.value + part * (counted.value - float(whole.value.sum()))
     value = np.maximum(value, groups.seen)
-    return Estimates(value, groups.variance * left, groups.third * left**1.5, groups.seen, groups.samples, groups.unit)
+    return Estimates(value, groups.variance * left, third, groups.seen, groups.samples, groups.unit)
+
+
+def agree(groups: Estimates, counted: Estimate) -> bool:
+    """Whether what was counted is known better than by the samples, is not far from what they tell (bytes that were
+    not there to be sampled are counted, too), and leaves each group what was seen of it."""
+    total = float(groups.variance.sum())
+    apart = counted.value - float(groups.value.sum())
+    if counted.deviation**2 >= total or apart**2 > _FAR**2 * (total + counted.deviation**2):
+        return False
+    return bool(np.all(groups.value + groups.variance / total * apart >= groups.seen))
+
+
+_FAR = 5.0  # standard deviations

@@ -35,9 +35,11 @@ class Resident:
     complaints: tuple[str, ...]  # a line for each process that could not
 
 
-def of(heap: Heap) -> Resident:
-    """Of each sampled block, the bytes that are in memory and in swap."""
+def of(heap: Heap, processes: tuple[int, ...] = ()) -> Resident:
+    """Of each sampled block of these processes, or all, the bytes that are in memory and in swap."""
     lives = heap.live()
+    if processes:
+        lives = lives[lives["process"].isin(processes)]
     parts, complaints = [], []
     running = pids(heap.processes)
     for number in lives["process"].unique().tolist():

@@ -38,7 +38,9 @@ PATIENCE = 30.0  # seconds for a request to come, or a part of an answer to be t
 MOST_SECONDS = 3600
 TEXT = "text/plain; charset=utf-8"
 Running = Callable[[], Mapping[int, bool]]  # which processes of the heap go on, by number
+Selected = Callable[[], Selection]  # what of the heap as it is now
 _LONGEST = 1 << 16  # of a request's query
+_FULL = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Refused(Exception):
 class Served:
     """A heap that goes on."""
 
-    def __init__(self, heap: Heap, selection: Selection, running: Running) -> None:
+    def __init__(self, heap: Heap, selection: Selected, running: Running) -> None:
         self._heap = heap
         self._selection = selection
         self._running = running
@@ -67,11 +69,11 @@ class Served:
         since = None
         if seconds:
             with self._lock:
-                since = self._read_on()
+                since = self._read_on() + self._over()
             time.sleep(seconds)
         with self._lock:
             now = self._read_on()
-            selection = self._selection
+            selection = self._selection()
             if since is not None:
                 selection = replace(selection, since=since, until=max(now, since + 1))
             elif self._heap.running:  # who has ended has nothing in use
@@ -91,6 +93,11 @@ class Served:
         self._heap.running = self._running()
         return self._heap.end + 1
 
+    def _over(self) -> bool:
+        """Whether whose event was the last has ended, and has taken what was in use with it."""
+        ends = self._heap.processes["end"]
+        return not any(self._heap.running.get(number) for number in ends.index[ends == self._heap.end])
+
 
 class Server(ThreadingHTTPServer):
     daemon_threads = True
@@ -106,6 +113,8 @@ class Server(ThreadingHTTPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if not self.room.acquire(blocking=False):
+            with contextlib.suppress(OSError):  # what it sent is not read, nor is it waited for
+                request.send(_FULL, socket.MSG_DONTWAIT)
             self.shutdown_request(request)
             return
         super().process_request(request, client_address)

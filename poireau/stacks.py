@@ -168,7 +168,7 @@ class Stacks:
 
 @dataclass(frozen=True)
 class Tree:
-    """Calls: who called whom. Node 0 is the root, and a node comes before those below it."""
+    """Calls: who called whom. Node 0 is the root, and a node comes before those below it, which are side by side."""
 
     parent: NDArray[np.int64]  # the root's is itself
     place: NDArray[np.int64]  # one of its places; the root has NOWHERE
@@ -179,7 +179,9 @@ class Tree:
         """Of each node, the sum of what it and all below it have of their own."""
         total = own.copy()
         for begin, end in zip(self.ends[-2::-1], self.ends[:0:-1]):
-            add.at(total, self.parent[begin:end], total[begin:end])
+            above = self.parent[begin:end]
+            first = np.flatnonzero(np.diff(above, prepend=-1))
+            total[above[first]] = add(total[above[first]], add.reduceat(total[begin:end], first))
         return total
 
 

@@ -1,12 +1,13 @@
 """Places that were looked up before, in the user's cache directory: a file for each build and kind of symbols.
 
 A file is written beside and renamed: who reads sees it whole, and of two who write at once the later one stays. What is
-damaged counts as not there. Where nothing can be written, nothing is kept.
+damaged, or somebody else's (but for root's), counts as not there. Where nothing can be written, nothing is kept.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 import struct
 import tempfile
 import zlib
@@ -42,8 +43,7 @@ class Cache:
     def load(self, build: str, kind: str) -> Places | None:
         path = self._path(build, kind)
         try:
-            data = path.read_bytes()
-            places = _unpack(data)
+            places = _unpack(self._read(path))
         except (OSError, ValueError):  # there is none, or it is damaged
             return None
         with suppress(OSError):
@@ -65,6 +65,14 @@ class Cache:
                 os.unlink(beside)
                 raise
             self._forget()
+
+    def _read(self, path: Path) -> bytes:
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        with open(os.open(path, flags), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode) or status.st_uid not in (0, os.geteuid()):
+                raise ValueError("not ours")
+            return file.read(min(status.st_size, self.most))
 
     def _path(self, build: str, kind: str) -> Path:
         return self.place / f"{build}.{kind}{_SUFFIX}"

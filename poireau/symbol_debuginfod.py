@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -23,6 +24,7 @@ from poireau import symbol_cache
 MOST = 4 << 30  # bytes of a file
 REMEMBERED = 3600  # seconds
 _PART = 1 << 20
+_FAILURES = (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError, ValueError, RuntimeError)
 
 
 class Debuginfod:
@@ -75,11 +77,29 @@ class Debuginfod:
             except urllib.error.HTTPError as error:
                 if error.code != 404:
                     self._give_up(server, f"HTTP status {error.code}")
-            except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError, ValueError) as error:
+            except _FAILURES as error:
                 self._give_up(server, str(getattr(error, "reason", error)) or type(error).__name__)
         return False
 
     def _download(self, url: str, write: Callable[[bytes], object]) -> None:
+        """In a thread that may be left behind: asking for an address, and reading headers, can take any time."""
+        failed: list[Exception] = []
+
+        def work() -> None:
+            try:
+                self._read(url, write)
+            except Exception as error:
+                failed.append(error)
+
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        thread.join(self._seconds)
+        if thread.is_alive():
+            raise TimeoutError("timed out")
+        if failed:
+            raise failed[0]
+
+    def _read(self, url: str, write: Callable[[bytes], object]) -> None:
         until = time.monotonic() + self._seconds
         left = self._most
         with _opener().open(url, timeout=self._seconds) as answer:

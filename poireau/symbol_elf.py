@@ -7,6 +7,7 @@ at all raises NotElf.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 import struct
@@ -59,10 +60,8 @@ class _Part:
 
 def look(path: str) -> Facts:
     """Raises NotElf, and OSError: it can't be read, or is no plain file."""
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY), "rb") as file:
+    with _opened(path) as file:
         descriptor = file.fileno()
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "it is not a file", path)
 
         def at(offset: int, size: int) -> bytes:
             return os.pread(descriptor, size, offset) if offset < 1 << 62 and size <= _MOST_NOTES else b""
@@ -88,10 +87,21 @@ def look(path: str) -> Facts:
 def checksum(path: str) -> int:
     """As a debug link has it."""
     total = 0
-    with open(path, "rb") as file:
+    with _opened(path) as file:
         while part := file.read(1 << 20):
             total = zlib.crc32(part, total)
     return total
+
+
+def _opened(path: str) -> io.FileIO:
+    """What is no file is not opened to find that out: to open a device does something."""
+    found = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(found).st_mode):
+            raise OSError(errno.EINVAL, "it is not a file", path)
+        return io.FileIO(os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+    finally:
+        os.close(found)
 
 
 def _parts(head: bytes, at: _Read) -> tuple[list[_Part], list[_Part]]:

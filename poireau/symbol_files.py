@@ -8,11 +8,14 @@ still have it mapped.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
+from poireau import roots
 from poireau.symbol_elf import Facts, Link, NotElf, checksum, look
 from poireau.tables import Module
 
@@ -20,6 +23,7 @@ DEBUG = "/usr/lib/debug"
 DELETED = " (deleted)"
 _MOST_PROCESSES = 64
 _MOST_MAPS = 16 << 20  # bytes
+_ROOT_OF_PROCESS = re.compile(r"/proc/\d+/root(?=/)")
 
 # What was found, the best first.
 COMPLETE, ALONE, SYMBOLS, EXPORTED, NOTHING = "debug", "debug-alone", "symbols", "exported", "nothing"
@@ -93,8 +97,9 @@ class Search:
         """Or why there is none."""
         path = module.path.removesuffix(DELETED)
         lack = "it is not there"
-        for candidate in self._places(path):
+        for place in self._places(path):
             try:
+                candidate = self._led(place)
                 facts = look(candidate)
             except FileNotFoundError:
                 continue
@@ -109,7 +114,7 @@ class Search:
         return None, lack
 
     def _places(self, path: str) -> Iterator[str]:
-        if not path.startswith("/"):
+        if not path.startswith("/") or "\0" in path:
             return
         if self.sysroot:
             yield self.sysroot + path
@@ -117,6 +122,15 @@ class Search:
         for process, addresses in self._mapped.get(path, ()):
             yield f"/proc/{process}/root{path}"
             yield f"/proc/{process}/map_files/{addresses}"
+
+    def _led(self, path: str) -> str:
+        """Where it leads: below another root, links are meant from there. Raises OSError."""
+        process = _ROOT_OF_PROCESS.match(path)
+        root = process[0] if process else self.sysroot
+        if not root or not path.startswith(root + "/"):
+            return path
+        place = Path(root if process else os.path.realpath(root))
+        return str(roots.without_links(place, path[len(root) :]))
 
     @cached_property
     def _mapped(self) -> Mapping[str, list[tuple[int, str]]]:
@@ -130,11 +144,12 @@ class Search:
                         found.setdefault(fields[5].removesuffix(DELETED), {}).setdefault(process, fields[0])
         return {path: list(processes.items()) for path, processes in found.items()}
 
-    @property
+    @cached_property
     def _debug_directories(self) -> list[str]:
         beyond = [self.sysroot + DEBUG] if self.sysroot else []
-        inside = {process for processes in self._mapped.values() for process, _ in processes}
-        return [*self.directories, *beyond, DEBUG, *(f"/proc/{process}/root{DEBUG}" for process in sorted(inside))]
+        inside = sorted({process for processes in self._mapped.values() for process, _ in processes})
+        others = [f"/proc/{process}/root" for process in inside if not _is_our_root(f"/proc/{process}/root")]
+        return [*self.directories, *beyond, DEBUG, *(root + DEBUG for root in others)]
 
     def _of_debug(self, module: Module, binary: _File | None) -> Iterator[_File]:
         """Other files of the same build, in the order of what they cost."""
@@ -145,7 +160,7 @@ class Search:
         link = binary.facts.debug_link if binary else None
         if binary is not None and link is not None:
             recorded = os.path.dirname(module.path)
-            beside = [os.path.dirname(binary.path), recorded]
+            beside = [os.path.dirname(binary.path), *([self.sysroot + recorded] if self.sysroot else []), recorded]
             candidates = [f"{place}/{part}{link.name}" for place in beside for part in ("", ".debug/")]
             candidates += [f"{directory}{recorded}/{link.name}" for directory in self._debug_directories]
             yield from self._checked(candidates, module.build_id, link.checksum)
@@ -157,10 +172,10 @@ class Search:
     def _by_build_id(self, build_id: str) -> list[str]:
         return [f"{each}/.build-id/{build_id[:2]}/{build_id[2:]}.debug" for each in self._debug_directories]
 
-    @staticmethod
-    def _checked(paths: Sequence[str], build_id: str, wanted: int | None = None) -> Iterator[_File]:
-        for path in dict.fromkeys(paths):
+    def _checked(self, paths: Sequence[str], build_id: str, wanted: int | None = None) -> Iterator[_File]:
+        for place in dict.fromkeys(paths):
             with suppress(OSError, NotElf):
+                path = self._led(place)
                 facts = look(path)
                 if facts.build_id == build_id and (wanted is None or checksum(path) == wanted):
                     yield _File(path, facts)
@@ -175,3 +190,10 @@ class Search:
                 found, kind=ALONE, lack=f"part of its debug information is in {link.name}, which is not there"
             )
         return replace(found, supplement=file.path)
+
+
+def _is_our_root(path: str) -> bool:
+    try:
+        return os.path.samefile(path, "/")
+    except OSError:
+        return False

@@ -22,7 +22,7 @@ from poireau.tables import EVERY, Loss, Module, Names, Tables
 _AT_ONCE = 8192  # addresses that are worth a child of their own
 _WORKERS = 2
 _WORDS = {
-    PARTIAL: "parts of its debug information lie in files that are not there",
+    PARTIAL: "parts of its debug information lie in files that are not there, or can't be read",
     UNREADABLE: "its symbols can't be read",
     CRASHED: "its debug information is damaged",
     TOO_LONG: "its debug information takes too long to read",
@@ -124,7 +124,7 @@ class Symbolizer:
             known,
             build,
             found,
-            [pool.submit(self._look_up, found, part) for part in np.array_split(left, parts)] if parts else [],
+            [self._started(pool, found, part) for part in np.array_split(left, parts)] if parts else [],
         )
 
     def _ended(self, job: _Job) -> tuple[Places, str, bool]:
@@ -142,6 +142,14 @@ class Symbolizer:
         if self._cache is None or not build:
             return []
         return [places for kind in kinds if (places := self._cache.load(build, kind)) is not None]
+
+    def _started(self, pool: ThreadPoolExecutor, found: Found, addresses: Addresses) -> Future[tuple[Places, int]]:
+        try:
+            return pool.submit(self._look_up, found, addresses)
+        except RuntimeError:  # no more threads can be had
+            done: Future[tuple[Places, int]] = Future()
+            done.set_result(self._look_up(found, addresses))
+            return done
 
     def _look_up(self, found: Found, addresses: Addresses) -> tuple[Places, int]:
         seconds, memory = self._settings.seconds, self._settings.memory
@@ -184,6 +192,7 @@ def _assembled(tables: Tables, called: Addresses, parts: Sequence[_Part]) -> Nam
     functions, files = Strings(), Strings()
     counts = np.zeros(len(called), np.int64)
     pieces, missing = [], []
+    modules = [_shown(module) for module in tables.modules]
     for part in parts:
         places = at_each(part.places, called[part.frames])
         counts[part.frames] = places.counts
@@ -191,7 +200,7 @@ def _assembled(tables: Tables, called: Addresses, parts: Sequence[_Part]) -> Nam
         nameless = np.flatnonzero(places.function == 0)
         frames = np.repeat(part.frames, places.counts)[nameless]
         if len(nameless):
-            function[nameless] = functions.numbers(_addresses(tables, frames))
+            function[nameless] = functions.numbers(_addresses(tables, modules, frames))
         if len(nameless) or not part.whole:
             missing.append(Loss(part.process, part.lack, len(each_once(frames) if part.whole else part.frames)))
         file = files.numbers(places.files)[places.file]
@@ -215,14 +224,13 @@ def _assembled(tables: Tables, called: Addresses, parts: Sequence[_Part]) -> Nam
     return names
 
 
-def _addresses(tables: Tables, frames: Numbers) -> list[str]:
-    """What frames without a name are called."""
-    names = [
-        os.path.basename(module.path.removesuffix(DELETED))
-        .encode("utf-8", "surrogateescape")
-        .decode("utf-8", "backslashreplace")
-        for module in tables.modules
-    ]
+def _shown(module: Module) -> str:
+    name = os.path.basename(module.path.removesuffix(DELETED))
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _addresses(tables: Tables, names: Sequence[str], frames: Numbers) -> list[str]:
+    """What frames without a name are called. `names`: of the modules."""
     addresses = np.asarray(tables.frame_address)[frames].tolist()
     modules = np.asarray(tables.frame_module)[frames].tolist()
     return [f"{names[m]}+{a:#x}" if m else f"{a:#x}" for m, a in zip(modules, addresses)]

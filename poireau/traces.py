@@ -59,6 +59,8 @@ def newest_run(environment: Mapping[str, str]) -> Path:
     for run in _newest_first(where, _RUN):
         if any((process / "metadata").is_file() for process in _newest_first(run, _PROCESS)):
             return run
+    if where.is_dir() and not os.access(where, os.R_OK | os.X_OK):
+        raise Failure(f"{where} can't be read: Permission denied", USAGE)
     raise Failure(f"there is no trace in {where}: name one, or record one with `poireau run -- PROGRAM`", USAGE)
 
 

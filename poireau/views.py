@@ -1,12 +1,16 @@
 """What a heap held, when, and who asked for it: a figure with its error for every stack, function, thread or size.
 
     in-use        alive at a time: at the end of the window, or of each process
-    peak          alive when most was
+    peak          alive when most was, of what is asked about, in the window
+    resident      alive now, as much of it as is in memory
     allocated     asked for in the window
     freed         gone in it: freed, or sampled anew with another size
     byte-seconds  bytes times the seconds that they were alive in the window
     average       the same over its length: what was in use on average
     temporary     asked for in the window, and freed soon after
+
+All bytes that were allocated are counted (requested.py): where the trace has every birth, the total of a whole trace is
+what was counted, and the rows share that out. Otherwise, and of all else, they are what the samples stand for.
 
 Lives come in parts and are summed up as they come: what is kept grows with distinct groups, not with events.
 """
@@ -14,13 +18,14 @@ Lives come in parts and are summed up as they come: what is kept grows with dist
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from poireau import naming, windows
+from poireau import naming, requested, windows
 from poireau.errors import USAGE, Failure
 from poireau.estimate import Estimate
 from poireau.estimates import Estimates
@@ -35,6 +40,7 @@ WHATS: Mapping[str, str] = {
     "allocated": "allocated",
     "freed": "freed",
     "peak": "in use at the peak",
+    "resident": "in memory now",
     "byte-seconds": "byte-seconds in use",
     "average": "in use on average",
     "temporary": "allocated and freed soon",
@@ -63,10 +69,12 @@ class View:
     periods: Mapping[tuple[int, bool], int]  # (period, whether it counts calls) -> samples
     stacks: Stacks | None = field(default=None, repr=False)  # where it is by them
     groups: Groups | None = field(default=None, repr=False)  # one a stack, then
+    counted: Estimate | None = None  # all bytes, where they are known better than by the rows
+    complaints: tuple[str, ...] = ()  # a line for each process that should be in it, and can't
 
     @property
     def total_bytes(self) -> Estimate:
-        return self.bytes.sum()
+        return self.counted or self.bytes.sum()
 
     @property
     def total_count(self) -> Estimate:
@@ -89,14 +97,25 @@ def view(
     check(selection)
     if what not in WHATS or by not in BYS:
         raise Failure(f"what is one of {', '.join(WHATS)}; by, one of {', '.join(BYS)}", USAGE)
-    since, until, parts = windows.chosen(heap, what, selection, within)
+    complaints: tuple[str, ...] = ()
+    if what == "resident":
+        part, complaints = windows.in_memory(heap, selection)
+        since, until, parts = heap.end, heap.end, iter([part])
+    else:
+        of_stacks = _of_stacks(heap, selection) if what == "peak" else None
+        since, until, parts = windows.chosen(heap, what, selection, within, of_stacks)
     groups, stacks = told_apart(heap, gather(parts, columns_of(by, selection)), by, selection)
+    counted = _counted(heap, selection, groups) if what == "allocated" else None
+
+    def shared(sums: Estimates) -> Estimates:
+        return sums if counted is None else requested.shared_out(sums, counted, groups.bytes)
+
     keyed = naming.keyed(heap, groups, by, stacks, selection.wrappers)
     count = len(keyed.table)
-    of_bytes, of_count = grouped(groups.bytes, keyed.rows, count), grouped(groups.count, keyed.rows, count)
+    of_bytes, of_count = shared(grouped(groups.bytes, keyed.rows, count)), grouped(groups.count, keyed.rows, count)
     columns = {**figures("bytes", of_bytes), **figures("count", of_count), "samples": of_bytes.samples}
     if keyed.of_places is not None and stacks is not None:
-        columns |= figures("through", naming.through(groups, stacks, keyed))
+        columns |= figures("through", shared(naming.through(groups, stacks, keyed)))
     order = np.lexsort((-of_count.value, -of_bytes.value))
     return View(
         what,
@@ -111,8 +130,28 @@ def view(
         within,
         groups.periods,
         stacks if by in OF_STACKS else None,
-        groups if by in OF_STACKS else None,
+        replace(groups, bytes=shared(groups.bytes)) if by in OF_STACKS else None,
+        counted,
+        complaints,
     )
+
+
+def _counted(heap: Heap, selection: Selection, groups: Groups) -> Estimate | None:
+    if Selection(processes=selection.processes, hide=selection.hide, wrappers=selection.wrappers) != selection:
+        return None
+    counted = heap.asked_for(selection.processes)
+    return counted if counted is not None and requested.agree(groups.bytes, counted) else None
+
+
+def _of_stacks(heap: Heap, selection: Selection) -> NDArray[np.bool_] | None:
+    """Of each stack, whether the selection is about it."""
+    if not (selection.focus or selection.ignore):
+        return None
+    wanted = windows.lives_of(heap, selection, selection.since, selection.until)
+    numbers = np.unique(np.concatenate([np.zeros(0, np.int64), *(pd.unique(lives["stack"]) for lives in wanted)]))
+    chosen = np.zeros(len(heap.tables.stack_ends), np.bool_)
+    chosen[numbers] = naming.stacks_of(heap, numbers).chosen(selection.focus, selection.ignore)[numbers]
+    return chosen
 
 
 def columns_of(by: str, selection: Selection) -> tuple[str, ...]:

@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from poireau import estimates
+from poireau import estimates, resident
+from poireau.errors import USAGE, Failure
 from poireau.grouping import Part
 from poireau.model import ALIVE, FREED, NEVER, Heap
 from poireau.selection import Selection
@@ -47,12 +48,15 @@ def lives_of(heap: Heap, selection: Selection, since: int | None = None, until: 
 
 
 def _about(heap: Heap, lives: Any, selection: Selection) -> Any:
+    return lives[_theirs(heap, lives, selection)] if selection.processes or selection.threads else lives
+
+
+def _theirs(heap: Heap, lives: Any, selection: Selection) -> Flags:
+    """Of those processes and threads."""
     wanted = _threads_of(heap, selection)
     process = np.asarray(lives["process"], np.int64)
-    if selection.processes:
-        kept = np.isin(process, selection.processes)
-        lives, process = lives[kept], process[kept]
-    return lives if wanted is None else lives[np.isin(process << 32 | np.asarray(lives["thread"], np.int64), wanted)]
+    kept = np.isin(process, selection.processes) if selection.processes else np.ones(len(process), np.bool_)
+    return kept if wanted is None else kept & np.isin(process << 32 | np.asarray(lives["thread"], np.int64), wanted)
 
 
 def _threads_of(heap: Heap, selection: Selection) -> NDArray[np.int64] | None:
@@ -87,26 +91,54 @@ def gone(heap: Heap, lives: Any) -> NDArray[np.int64]:
     return np.asarray(np.where(np.asarray(lives["fate"]) == ALIVE, ends[lives["process"]], lives["died"]), np.int64)
 
 
-def chosen(heap: Heap, what: str, selection: Selection, within: Within) -> tuple[int, int, Iterator[Part]]:
-    """The window, and what of views.WHATS lies in it."""
+def chosen(
+    heap: Heap, what: str, selection: Selection, within: Within, of_stacks: Flags | None = None
+) -> tuple[int, int, Iterator[Part]]:
+    """The window, and what of views.WHATS lies in it. `of_stacks`: whether the selection is about each stack, for when
+    those were at their peak."""
     since, until = window_of(heap, selection)
     if what == "peak":
-        at, lives = heap.peak()
-        return at, at, iter([Part(_about(heap, lives, selection))])
+        at, lives = _peak(heap, selection, of_stacks)
+        return at, at, iter([Part(lives)])
     if what == "in-use" and selection.until is None:
         return until, until, iter([Part(_about(heap, heap.live(), selection))])
     if what == "in-use":
         return until, until, (Part(lives) for lives in lives_of(heap, selection, until - 1, until))
     every = lives_of(heap, selection, since, until)
+    # A process's first sample was born before anything was written.
+    first = -NEVER if selection.since is None else since
     if what == "allocated":
-        return since, until, (Part(lives[born(lives, since, until)]) for lives in every)
+        return since, until, (Part(lives[born(lives, first, until)]) for lives in every)
     if what == "freed":
         return since, until, (Part(lives[(lives["died"] >= since) & (lives["died"] < until)]) for lives in every)
     if what == "temporary":
-        return since, until, _briefly(heap, selection, within, since, until)
+        return since, until, _briefly(heap, selection, within, first, until)
     weight = 1.0 if what == "byte-seconds" else 1e9 / max(1, until - since)
     lasting = (lives.assign(died=gone(heap, lives)) for lives in every)
     return since, until, (Part(lives, "byte_seconds", (since, until), weight) for lives in lasting)
+
+
+def _peak(heap: Heap, selection: Selection, of_stacks: Flags | None) -> tuple[int, Any]:
+    if not (selection.processes or selection.threads or of_stacks is not None):
+        return heap.peak(None, selection.since, selection.until)
+
+    def wanted(rows: Any) -> Flags:
+        kept = _theirs(heap, rows, selection)
+        return kept if of_stacks is None else kept & of_stacks[rows["stack"]]
+
+    return heap.peak(wanted, selection.since, selection.until)
+
+
+def in_memory(heap: Heap, selection: Selection) -> tuple[Part, tuple[str, ...]]:
+    """What is now, and a line for each process that could not be asked."""
+    if selection.since is not None or selection.until is not None:
+        raise Failure("what is in memory is known of this moment only: --what resident has no window", USAGE)
+    found = resident.of(heap, selection.processes)
+    if found.complaints and not len(found.lives):
+        raise Failure(found.complaints[0], USAGE)
+    lives = _about(heap, found.lives, selection)
+    size = lives["size"].to_numpy(np.float64)
+    return Part(lives, weight=lives["resident"].to_numpy(np.float64) / np.maximum(size, 1.0)), found.complaints
 
 
 def compared(heap: Heap, selection: Selection, before: int, after: int) -> Iterator[Part]:

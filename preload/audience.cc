@@ -101,6 +101,13 @@ void introduce_to(Audience audience) noexcept {
   static_cast<void>(introduce(teller_of(audience)));
 }
 
+void forget_modules() noexcept {
+  for (Known& all : known) {
+    all.modules.forget();
+    all.stacks.forget();
+  }
+}
+
 void forget_audiences() noexcept {
   for (Known& all : known) forget(all);
 }

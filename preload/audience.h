@@ -16,6 +16,8 @@ enum class Audience : uint8_t { readers, listeners };
 void prepare(Audience audience, uint32_t stack, std::span<const uintptr_t> frames, uint32_t thread) noexcept;
 /// Says whose process this is, to who has been told nothing yet.
 void introduce_to(Audience audience) noexcept;
+/// Files have been unloaded: where they were there may be others.
+void forget_modules() noexcept;
 /// In a fork child.
 void forget_audiences() noexcept;
 

@@ -1,4 +1,5 @@
 #include <dlfcn.h>
+#include <link.h>
 
 #include "config/options.h"
 #include "preload/real.h"
@@ -26,13 +27,26 @@ int without_deepbind(int mode) noexcept {
   return mode & ~RTLD_DEEPBIND;
 }
 
+/// How many files have been, ever.
+unsigned long long unloaded() noexcept {
+  unsigned long long count = 0;
+  const auto take = [](dl_phdr_info* first, size_t, void* to) {
+    *static_cast<unsigned long long*>(to) = first->dlpi_subs;
+    return 1;
+  };
+  dl_iterate_phdr(take, &count);
+  return count;
+}
+
 /// Makes a call that may unload a library. What is learnt of its code until it is gone is forgotten too.
 template <typename Call>
 int unloading(Call&& call) noexcept {
   lifecycle::be_resolved();
   stack::forget_code();
+  const unsigned long long before = unloaded();
   const int result = call();
   stack::forget_code();
+  if (unloaded() != before) sampled::forget_modules();
   return result;
 }
 

@@ -21,14 +21,15 @@ constexpr size_t kPage = 4096;
 constinit std::atomic<uint64_t>* alive = nullptr;
 
 constinit RunId id{}, parents{};
-constinit uint64_t seed_base = 0;
+constinit uint64_t seed_base = 0;  // a child's is made of its parent's
 constinit std::atomic<uint64_t> seeds{0}, generations{0}, forks{0};
 
 bool may_ask() noexcept { return sandbox::state() == sandbox::State::open; }
 
-void be_seeded() noexcept {
-  const uint64_t fixed = options.seed.load(std::memory_order_relaxed);
-  seed_base = fixed == 0 ? scramble(id.high ^ scramble(id.low)) : scramble(fixed + generation());
+/// `fixed`: what to begin with where the run is to be repeated.
+void be_seeded(uint64_t fixed) noexcept {
+  const bool repeated = options.seed.load(std::memory_order_relaxed) != 0;
+  seed_base = scramble(repeated ? fixed : id.high ^ scramble(id.low));
   seeds.store(0, std::memory_order_relaxed);
 }
 
@@ -44,7 +45,7 @@ void derive_identity() noexcept {
 void begin() noexcept {
   id.low ^= reinterpret_cast<uintptr_t>(__builtin_frame_address(0));  // differs with every exec
   if (!may_ask() || !sys::random(std::as_writable_bytes(std::span(&id, 1)))) derive_identity();
-  be_seeded();
+  be_seeded(options.seed.load(std::memory_order_relaxed));
   if (!may_ask()) return;
   void* page = sys::map(kPage);
   if (page == nullptr) return;
@@ -65,7 +66,7 @@ bool forked() noexcept {
   generations.fetch_add(1, std::memory_order_relaxed);
   parents = id;
   derive_identity();
-  be_seeded();
+  be_seeded(seed_base ^ scramble(forks.load(std::memory_order_relaxed)));  // siblings differ in these
   return true;
 }
 

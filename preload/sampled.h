@@ -78,6 +78,8 @@ void prepare_homes() noexcept;
 void prepare_for_sandbox() noexcept;
 /// No more homes: somebody may free behind our back what he got from the program.
 void close_homes() noexcept;
+/// Files have been unloaded: where they were there may be others.
+void forget_modules() noexcept;
 
 /// Who operator new and delete belong to: somebody who asks malloc and free and perhaps has more in his blocks than he
 /// gives out; the allocator beneath, who may go either way; or us, and every block has its true kind.

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "config/options.h"
+#include "preload/audience.h"
 #include "preload/base/sys.h"
 #include "preload/bootstrap.h"
 #include "preload/clock.h"
@@ -368,6 +369,8 @@ void allow_homes() noexcept {
 }
 
 void close_homes() noexcept { homes_closed.store(true, std::memory_order_relaxed); }
+
+void forget_modules() noexcept { journal::forget_modules(); }
 
 void set_operators(Operators whose) noexcept { operators_are.store(whose, std::memory_order_relaxed); }
 

@@ -102,13 +102,13 @@ void Stream::trim() noexcept {
   if (used_ == 0 || silent() || recording_) return;
   if (grown_ != 0) {
     if (remove(*place_, hidden(last_ + 1)) != 0) return;
-    packets_ -= grown_;
+    give_back(grown_);
     grown_ = 0;
   }
   for (; ahead() != 0; --count_, --last_) {
     if (remove(*place_, FileName(name_, last_)) != 0) return;
     unmap(files_[count_ - 1]);
-    packets_ -= files_[count_ - 1].packets;
+    give_back(files_[count_ - 1].packets);
   }
 }
 
@@ -254,10 +254,16 @@ bool Stream::add_file() noexcept {
     grown_ = 0;
   }
   if (error == ENOENT) {  // somebody removed it, if not all
-    packets_ -= grown_;
+    give_back(grown_);
     grown_ = 0;
   }
   return done(error);
+}
+
+// Their numbers too: readers take one that is missing for a packet that was lost.
+void Stream::give_back(uint32_t packets) noexcept {
+  packets_ -= packets;
+  sequence_ -= packets;
 }
 
 bool Stream::write_out() noexcept {

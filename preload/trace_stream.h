@@ -96,6 +96,7 @@ class Stream {
   void look_ahead() noexcept;
   [[nodiscard]] bool grow() noexcept;
   [[nodiscard]] bool add_file() noexcept;
+  void give_back(uint32_t packets) noexcept;
   [[nodiscard]] bool write_out() noexcept;
 
   const Place* place_ = nullptr;

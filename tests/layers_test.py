@@ -72,10 +72,11 @@ PYTHON: Layers = {
     "text": ("poireau/text.py", ""),
     "events": ("poireau/events.py poireau/tables.py", "errors"),
     "reader": ("poireau/reader/* poireau/native/*", "errors ours events"),
-    "symbols": ("poireau/symbols.py poireau/symbol_*.py poireau/perf_map.py", "errors ours events reader"),
+    "roots": ("poireau/roots.py", ""),
+    "symbols": ("poireau/symbols.py poireau/symbol_*.py poireau/perf_map.py", "errors ours events reader roots"),
     "estimate": ("poireau/estimate.py poireau/estimates.py poireau/requested.py poireau/binomial.py", ""),
-    "model": ("poireau/model.py poireau/model_*.py", "errors events estimate"),
-    "opening": ("poireau/opening.py poireau/resident.py", "errors ours events reader symbols estimate model"),
+    "model": ("poireau/model.py poireau/model_*.py poireau/resident.py", "errors events estimate"),
+    "opening": ("poireau/opening.py poireau/told.py", "errors text ours events reader symbols estimate model"),
     "analysis": (
         "poireau/selection.py poireau/views.py poireau/stacks.py poireau/diff.py poireau/grouping.py poireau/naming.py "
         "poireau/windows.py poireau/preamble.py",
@@ -83,17 +84,17 @@ PYTHON: Layers = {
     ),
     "report": ("poireau/report/*", "errors ours text events estimate model analysis"),
     "control": (
-        "poireau/control.py poireau/roots.py poireau/processes.py poireau/sockets.py poireau/glimpse.py "
+        "poireau/control.py poireau/processes.py poireau/sockets.py poireau/glimpse.py "
         "poireau/reach.py poireau/snapshot.py poireau/traces.py",
-        "errors text events",
+        "errors text events roots",
     ),
-    "live": ("poireau/ctl.py poireau/ps.py poireau/figures.py", "errors text events estimate control"),
+    "live": ("poireau/ctl.py poireau/ps.py poireau/figures.py", "errors text events estimate roots control"),
     "elf": ("poireau/elf.py poireau/loader.py", "errors"),
     "target": ("poireau/target.py", "errors elf ours"),
     "running": ("poireau/launch.py poireau/doctor.py poireau/guards.py poireau/finding.py", "errors elf ours target"),
     "front": (
-        "poireau/__init__.py poireau/cli.py poireau/shell.py poireau/__main__.py poireau/ask.py poireau/give.py "
-        "poireau/serve.py poireau/replay.py poireau/recording.py poireau/interpreter.py",
+        "poireau/__init__.py poireau/cli.py poireau/shell.py poireau/__main__.py poireau/ask.py poireau/asking.py "
+        "poireau/give.py poireau/serve.py poireau/replay*.py poireau/recording.py poireau/interpreter.py",
         "errors ours text events reader symbols estimate model opening analysis report control live elf target running",
     ),
 }

@@ -78,6 +78,7 @@ Events::Image& Events::image_of(const Plan& plan, const bt_event* event, uint32_
   const bt_field* const payload = bt_event_borrow_payload_field_const(event);
   const RunId run_id{named(plan, "run_id_high").number(payload), named(plan, "run_id_low").number(payload)};
   Image& now = process.images[process.current];
+  if (run_id == RunId{}) return now;  // it says nothing
   if (now.run_id == RunId{} || now.run_id == run_id) {
     now.run_id = run_id;
     return now;

@@ -10,6 +10,8 @@
 #include <system_error>
 #include <utility>
 
+#include "poireau/native/babeltrace_bounds.h"
+
 namespace poireau::native::babeltrace {
 namespace {
 
@@ -51,6 +53,10 @@ void look_at(const fs::path& directory, Scratch& scratch, std::map<std::string, 
     return;
   }
   if (!whole) ++losses["damaged metadata"];
+  if (!is_bounded(text)) {
+    ++losses["metadata with more fields than anybody means"];
+    return;
+  }
   const std::optional<Layout> layout = layout_of(text);
   if (!layout || layout->streams.empty()) {
     ++losses["metadata that doesn't tell where packets end"];

@@ -4,6 +4,8 @@
 #include <cstring>
 #include <stdexcept>
 
+#include "poireau/native/babeltrace_bounds.h"
+
 namespace poireau::native::babeltrace {
 namespace {
 
@@ -24,6 +26,7 @@ void check(int status) {
 
 const bt_plugin& ctf_plugin() {
   static const bt_plugin* found = nullptr;  // for good: to find it, all that there are are loaded
+  if (found == nullptr) intercept_items();
   bt_logging_set_global_level(BT_LOGGING_LEVEL_NONE);
   if (found == nullptr && bt_plugin_find("ctf", BT_TRUE, BT_FALSE, BT_TRUE, BT_TRUE, BT_FALSE, &found) != 0) {
     bt_current_thread_clear_error();
@@ -182,6 +185,7 @@ State Graph::next(size_t stream, std::span<const bt_message* const>& messages) {
   bt_current_thread_clear_error();
   state_ = State::failed;
   why_.clear();
+  const ItemLimit limit;
   if (bt_graph_run_once(graph_) != BT_GRAPH_RUN_ONCE_STATUS_OK && state_ == State::failed && why_.empty())
     why_ = last_error();
   messages = {port.messages, port.count};

@@ -9,9 +9,13 @@
 #include "poireau/native/decode_metadata.h"
 #include "poireau/native/decode_process.h"
 
-// One process after the other; of who follows all of them, again and again, in turn.
+// One process after the other; of who follows all of them, again and again, in turn. To look at one that may write
+// takes system calls, and of thousands nearly all have ended: of those that were quiet only some are looked at each
+// time.
 
 using namespace poireau::native;
+
+constexpr size_t kQuietAtATime = 256;
 
 struct PoireauReader {
   explicit PoireauReader(bool follows) : follow(follows) {}
@@ -19,20 +23,34 @@ struct PoireauReader {
   uint32_t add(const char* directory) {
     inputs.emplace_back(directory);
     processes.emplace_back();
+    quiet.push_back(false);
     return tables.process(directory, 0);
   }
 
   int32_t next(uint64_t most) {
     columns.clear();
-    if (follow && at == inputs.size()) at = 0;
+    if (follow && at == inputs.size()) {
+      at = 0;
+      ++turn;
+      turns = 1 + static_cast<size_t>(std::ranges::count(quiet, true)) / kQuietAtATime;
+    }
     for (; at < inputs.size(); ++at) {
       std::unique_ptr<Process>& process = processes[at];
-      if (process == nullptr && !open(process)) continue;
-      if (process->read(columns, std::max<uint64_t>(most, 1))) return poireau_batch;
+      if (quiet[at] && at % turns != turn % turns) continue;
+      if (process == nullptr && !open(process)) {
+        quiet[at] = follow;
+        continue;
+      }
+      const uint64_t before = columns.events();
+      if (process->read(columns, std::max<uint64_t>(most, 1))) {
+        quiet[at] = false;
+        return poireau_batch;
+      }
       if (follow)
         process->rest();
       else
         process = nullptr;
+      quiet[at] = follow && columns.events() == before;
     }
     if (columns.events() != 0) return poireau_batch;
     return follow ? poireau_nothing_yet : poireau_end;
@@ -42,6 +60,7 @@ struct PoireauReader {
     follow = follows;
     at = 0;
     for (auto& process : processes) process = nullptr;
+    quiet.assign(inputs.size(), false);
     foreign.clear();
     tables.forget_losses();
   }
@@ -61,6 +80,8 @@ struct PoireauReader {
   std::vector<std::string> inputs;
   std::vector<std::unique_ptr<Process>> processes;  // of those that are being read
   size_t at = 0;                                    // the input that is read
+  std::vector<bool> quiet;                          // those that had nothing when they were looked at last
+  size_t turn = 0, turns = 1;
   std::vector<uint64_t> sizes;
   std::vector<bool> foreign;  // inputs of which it was said
   Tables tables;

@@ -9,7 +9,7 @@ namespace {
 
 constexpr size_t kHeader = sizeof(ctf::PacketHeader);
 constexpr size_t kOverwritten = 8;  // files that may have got a new number: preload/trace_stream.h keeps five at hand
-constexpr uint64_t kMostBad = 64;   // packets in a row: a file may say that it is of any size
+constexpr uint64_t kMostPackets = 64;  // of a file; so many in a row may be bad: a file may say that it is of any size
 
 constexpr std::string_view kCut = "a file is cut off within a packet";
 constexpr std::string_view kBadHeader = "a packet's header is damaged";
@@ -73,8 +73,8 @@ bool Stream::load() {
 
 void Stream::rest() {
   file_ = nullptr;
-  bytes_ = {};
-  events_ = {};
+  std::vector<char>().swap(bytes_);
+  std::vector<Event>().swap(events_);
   next_ = 0;
 }
 
@@ -104,13 +104,18 @@ bool Stream::holds_something(File& file, uint64_t from) const {
   return false;
 }
 
+/// What can't be opened may have been given back or removed by the writer.
+bool Stream::is_there(const std::string& name) {
+  const auto& names = directory_.names();
+  return std::ranges::find(names, name) != names.end();
+}
+
 bool Stream::more_follows() {
   if (holds_something(*file_, packet_ + 1)) return true;
-  // What can't be opened may have been given back by the writer.
   if (ahead_.empty() || directory_.open(ahead_.begin()->second) == nullptr) look_for_files();
   return std::ranges::any_of(ahead_, [&](const auto& each) {
     const auto file = directory_.open(each.second);
-    return file == nullptr || holds_something(*file, 0);
+    return file == nullptr ? is_there(each.second) : holds_something(*file, 0);
   });
 }
 
@@ -132,10 +137,13 @@ bool Stream::open_file() {
       look_for_files();
       continue;
     }
-    if (file_ == nullptr && number_ != 0) lose_(kNoFile, 1);
     if (number_ != 0 && number > number_) jumped_ += number - number_ - 1;
     number_ = number;
-    if (file_ == nullptr) continue;
+    if (file_ == nullptr) {
+      if (is_there(name)) lose_(kNoFile, 1);
+      ++jumped_;
+      continue;
+    }
     name_ = name;
     in_file_ = true;
     packets_ = packets_in(*file_);
@@ -164,38 +172,45 @@ void Stream::read_packet() {
     ahead_.clear();
     return leave_file();
   }
-  if (jumped_ != 0) {
-    const uint64_t missing = header->sequence - sequence_ - 1;
-    lose_(kMissing, missing != 0 && missing <= (jumped_ + uint64_t{1}) * kMostBad ? missing : jumped_);
-    jumped_ = 0;
-  }
+  count_missing(header->sequence);
   const size_t from = std::max(read_, kHeader), content = header->content_bits / 8;
-  if (content <= from || blamed_) {
-    sequence_ = header->sequence;
-    return;
-  }
+  if (content <= from || blamed_) return;
   const size_t got = file_->read(begin + from, bytes_.data() + from, content - from);
   const auto after = header_at(*file_, packet_);
   if (!after || after->sequence != header->sequence || after->content_bits < header->content_bits) {
     ++jumped_;
-    return;
+    ahead_.clear();
+    return leave_file();
   }
-  sequence_ = header->sequence;
   if (got < content - from) blame(kCut);
   read_ = from + got;
   if (look_through(packet(), from, events_) < read_) blame(kBadEvent);
+}
+
+/// The writer numbers them without a gap. A number that is too far off is what is damaged.
+void Stream::count_missing(uint64_t sequence) {
+  const uint64_t missing = sequence - sequence_;
+  const bool plausible = missing <= (jumped_ + uint64_t{1}) * kMostPackets;
+  if (numbered_ && missing != 0 && (plausible || jumped_ != 0)) lose_(kMissing, plausible ? missing : jumped_);
+  numbered_ = true;
+  jumped_ = 0;
+  sequence_ = sequence;
 }
 
 void Stream::leave_packet() {
   over_ = false;
   if (file_ == nullptr) return;
   const uint64_t left = packets_ - std::min(packets_, packet_ + 1);
-  if (bad_ >= kMostBad && left != 0) lose_(kBadHeader, left);
+  ++sequence_;
+  if (bad_ >= kMostPackets && left != 0) {
+    lose_(kBadHeader, left);
+    sequence_ += left;
+  }
   done_ += ctf::kPacket;
   ++packet_;
   read_ = 0;
   blamed_ = false;
-  if (left == 0 || bad_ >= kMostBad) leave_file();
+  if (left == 0 || bad_ >= kMostPackets) leave_file();
 }
 
 void Stream::blame(std::string_view cause) {

@@ -44,10 +44,12 @@ class Stream {
  private:
   void look_for_files();
   [[nodiscard]] bool holds_something(File& file, uint64_t from) const;
+  [[nodiscard]] bool is_there(const std::string& name);
   [[nodiscard]] bool more_follows();
   [[nodiscard]] bool open_file();
   void leave_file();
   void read_packet();
+  void count_missing(uint64_t sequence);
   void leave_packet();
   void blame(std::string_view cause);
 
@@ -66,7 +68,8 @@ class Stream {
   bool blamed_ = false;    // the packet
   uint64_t bad_ = 0;       // packets in a row
   uint32_t jumped_ = 0;    // files, before this packet
-  uint64_t sequence_ = 0;  // of the packet before
+  uint64_t sequence_ = 0;  // of the packet, unless some before it are missing
+  bool numbered_ = false;  // that is known
   uint64_t done_ = 0;
   std::vector<char> bytes_;
   std::vector<Event> events_;

@@ -1,8 +1,10 @@
 // poireau-replay: makes the calls of a file again and says, as JSON, what that took. poireau/replay.py starts it, under
 // whatever allocator is preloaded.
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <csignal>
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
@@ -137,6 +139,7 @@ double number(const char* text) noexcept {
 }
 
 int main_of(int count, char** words) noexcept {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);  // who started us is to be told, or nobody
   Wishes wishes;
   bool check = false;
   const char* path = nullptr;

@@ -34,7 +34,8 @@ def inputs_of(target: str) -> Inputs:
         hint = f"; its trace is {holder}" if "metadata" in os.listdir(holder) else ""
         raise Failure(f"{target} is neither a pack nor a directory{hint}", USAGE)
     if not os.path.isdir(target):
-        raise Failure(f"{target} is not there", USAGE)
+        what = "neither a pack nor a directory" if os.path.lexists(target) else "not there"
+        raise Failure(f"{target} is {what}", USAGE)
     if not os.access(target, os.R_OK | os.X_OK):
         raise Failure(f"{target} can't be read: Permission denied", USAGE)
     found = list(traces_in(target))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from poireau.errors import Failure
 from poireau.events import KINDS
 from poireau.native.binding import EMPTY, Batch, Growing
-from poireau.tables import EVERY, Loss, Module, Tables
+from poireau.tables import EVERY, Loss, Module, Names, Tables
 
 
 class Trace(Protocol):
@@ -79,6 +79,15 @@ class Merged:
     def progress(self) -> tuple[int, int]:
         each = [part.trace.progress() for part in self._parts]
         return sum(done for done, _ in each), sum(everything for _, everything in each)
+
+    def told(self) -> Iterator[tuple[Names, NDArray[Any]]]:
+        """The names that packs have for their own frames, and what the numbers of those are here."""
+        for part in self._parts:
+            names = getattr(part.trace, "names", None)
+            known = names() if names is not None else None
+            if known is not None:
+                part.learn(self._all)
+                yield known, part.frames
 
     def close(self) -> None:
         with ExitStack() as closing:
@@ -155,6 +164,10 @@ class _Part:
     @property
     def processes(self) -> NDArray[Any]:
         return self._processes.all()
+
+    @property
+    def frames(self) -> NDArray[Any]:
+        return self._frames.all()
 
     def learn(self, everything: _All) -> None:
         tables = self.trace.tables()

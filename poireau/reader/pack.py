@@ -22,6 +22,7 @@ import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -141,8 +142,14 @@ class Pack:
         return self._tables
 
     def names(self, tables: Tables | None = None, frames: Column | None = None) -> Names | None:
-        """Of all its frames, whichever are asked for."""
-        return self._names
+        """Of all its frames, whichever are asked for; but what is missing is of the modules of those."""
+        known = self._names
+        if known is None or frames is None:
+            return known
+        paths = [module.path for module in self._tables.modules]
+        asked = {paths[module] for module in np.unique(self._tables.frame_module[frames]).tolist()}
+        others = set(paths) - asked
+        return replace(known, missing=[loss for loss in known.missing if loss.cause.partition(": ")[0] not in others])
 
     def progress(self) -> tuple[int, int]:
         return self._done, self._batches
@@ -258,6 +265,7 @@ class _Checked:
         expected = (
             zipfile.BadZipFile,
             zlib.error,
+            OSError,
             ValueError,
             KeyError,
             TypeError,

@@ -70,7 +70,7 @@ def _lives(heap: Heap, selection: Selection, since: int, until: int) -> pd.DataF
     weight of 0 is no birth."""
     parts = []
     for lives in lives_of(heap, selection, since, until):
-        kept = lives[((lives["born"] >= since) | (lives["late"] & (selection.since is None))) & (lives["size"] > 0)]
+        kept = lives[((lives["born"] >= since) | (selection.since is None)) & (lives["size"] > 0)]
         weight = kept["size"] / estimates.chance(kept["size"], kept["period"], kept["by_calls"])
         parts.append(kept[_COLUMNS].assign(weight=weight))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*_COLUMNS, "weight"], dtype=np.int64)

@@ -106,8 +106,11 @@ class Pseudonyms:
 
     def selection(self, selection: Selection, heap: Heap) -> Selection:
         """That asks the redacted heap what `selection` asks `heap`."""
+        for path in heap.processes["executable"]:
+            self.program(path)
         some = selection.focus or selection.ignore or selection.hide or selection.wrappers
-        names = (heap.names() or addresses(heap.tables)) if some else None
+        tables = heap.source.tables()
+        names = _names(heap, tables, None) if some else None
 
         def pattern(original: str) -> str:
             if not original or names is None:
@@ -116,7 +119,7 @@ class Pseudonyms:
             kinds: list[tuple[Callable[[str], str], Iterator[str]]] = [
                 (self.function, iter(names.functions)),
                 (self.file, iter(names.files)),
-                (self.module, (module.path for module in heap.tables.modules)),
+                (self.module, (module.path for module in tables.modules)),
             ]
             found = {shown(text) for shown, texts in kinds for text in texts if text and search(text)}
             return f"^(?:{'|'.join(map(re.escape, sorted(found)))})$" if found else "^(?!)"
@@ -203,9 +206,14 @@ def redacted(heap: Heap, pseudonyms: Pseudonyms) -> Heap:
     source = Redacted(heap.source, pseudonyms)
 
     def names(tables: Tables, frames: NDArray[Any] | None) -> Names:
-        return pseudonyms.names(heap.names(frames) or addresses(heap.tables), source.module_names())
+        return pseudonyms.names(_names(heap, heap.source.tables(), frames), source.module_names())
 
     return Heap(source, names, heap.running)
+
+
+def _names(heap: Heap, tables: Tables, frames: NDArray[Any] | None) -> Names:
+    """As of now: what `heap` has kept is older where only the redacted one reads on."""
+    return (heap.symbolize(tables, frames) if heap.symbolize is not None else None) or addresses(tables)
 
 
 def new_key() -> bytes:

@@ -18,6 +18,7 @@ from poireau.windows import Within, chosen, compared, window_of
 
 KEY = ("stack", "process", "thread", "class")
 Integers = NDArray[np.int64]
+_MOST = 1 << 62
 _BEFORE, _AFTER = 1, 2  # sides of windows.compared
 
 
@@ -70,12 +71,12 @@ class Sums:
             low, high = changed.low, changed.high
         low = np.where(there, low, self.allocated.bytes.low)
         high = np.where(there, high, self.allocated.bytes.high)
-        return np.rint(low).astype(np.int64), np.rint(high).astype(np.int64)
+        return _rounded(low), _rounded(high)
 
     @property
     def largest(self) -> Integers:
         """Of each key's class, the size that a block may have at most."""
-        bounds = np.array([min(class_bounds(number)[1], (1 << 63) - 1) for number in range(65)])
+        bounds = np.array([min(class_bounds(number)[1], (1 << 63) - 1) for number in range(66)])
         return np.asarray(bounds[self.keys["class"]], np.int64)
 
     def take(self, rows: NDArray[Any]) -> Sums:
@@ -88,9 +89,13 @@ class Sums:
         )
 
 
+def _rounded(values: NDArray[np.float64]) -> Integers:
+    return np.rint(np.minimum(values, _MOST)).astype(np.int64)
+
+
 def whole(values: NDArray[np.float64]) -> Integers:
-    """Rounded so that the sum of any run of them is right within one half at each end."""
-    return np.diff(np.floor(np.cumsum(values) + 0.5), prepend=0.0).astype(np.int64)
+    """Rounded so that the sum of any run of them is right within one half at each end, as far as there are numbers."""
+    return np.diff(np.minimum(np.floor(np.cumsum(values) + 0.5), _MOST), prepend=0.0).astype(np.int64)
 
 
 def sums(heap: Heap, selection: Selection, less: bool = False) -> Sums:

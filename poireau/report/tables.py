@@ -16,6 +16,7 @@ import pandas as pd
 
 from poireau.errors import Failure
 from poireau.model import ALIVE, FATES, NEVER, Heap
+from poireau.model_lives import printable
 from poireau.naming import addresses
 from poireau.report.exports import Asked
 from poireau.stacks import begins_of
@@ -90,7 +91,7 @@ def _frames(heap: Heap, asked: Asked) -> Parts:
         yield pd.DataFrame(
             {
                 "frame": its,
-                "module": [tables.modules[each].path for each in module],
+                "module": [printable(tables.modules[each].path) for each in module],
                 "build_id": [tables.modules[each].build_id for each in module],
                 "address": np.asarray(tables.frame_address)[its],
                 "function": [names.functions[each] for each in np.asarray(names.function)[part].tolist()],

@@ -1,5 +1,6 @@
 """What it takes to answer from a trace of a million events and a hundred thousand stacks: `top`, from start to end, and
-with what has to be imported. By CPU time: no more passes on a machine that has nothing else to do."""
+with what has to be imported. It is the time that passes that counts; where other work makes that long, the best of
+a few runs."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 EVENTS, STACKS, FRAMES = 1_000_000, 100_000, 20
 SECONDS, BYTES = 6.0, 1 << 30  # at most
+RUNS = 3
 WRITER = ["tests/programs/trace_writer.cc", "preload/ctf.cc", "preload/ctf_metadata.cc", "preload/base/text.cc"]
 QUESTIONS = {
     "in use": [],
@@ -42,6 +44,14 @@ def measure(trace: Path, question: list[str]) -> dict[str, float]:
     return {"seconds": passed, "cpu_seconds": usage.ru_utime + usage.ru_stime, "bytes": usage.ru_maxrss * 1024}
 
 
+def best(trace: Path, question: list[str]) -> dict[str, float]:
+    found = measure(trace, question)
+    for _ in range(RUNS - 1):
+        if found["seconds"] > SECONDS:
+            found = min(found, measure(trace, question), key=lambda each: each["seconds"])
+    return found
+
+
 def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="poireau-reporting-") as directory:
         writer, trace = Path(directory, "trace_writer"), Path(directory, "trace")
@@ -50,7 +60,7 @@ def main(arguments: list[str]) -> int:
         middle = _middle(trace)
         figures: dict[str, Any] = {}
         for name, question in QUESTIONS.items():
-            figures[name] = measure(trace, [middle if word == "50%" else word for word in question])
+            figures[name] = best(trace, [middle if word == "50%" else word for word in question])
             if "--json" not in arguments:
                 each = figures[name]
                 print(
@@ -60,7 +70,7 @@ def main(arguments: list[str]) -> int:
                 )
     if "--json" in arguments:
         print(json.dumps(figures, indent=1))
-    return int(any(each["cpu_seconds"] > SECONDS or each["bytes"] > BYTES for each in figures.values()))
+    return int(any(each["seconds"] > SECONDS or each["bytes"] > BYTES for each in figures.values()))
 
 
 def _middle(trace: Path) -> str:

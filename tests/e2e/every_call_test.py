@@ -49,6 +49,16 @@ def test_the_program_ends_as_it_would(tmp_path, script, status, output):
     assert f"1 process are in {tmp_path / 'traces'}" in done.stderr
 
 
+def test_what_was_ignored_or_blocked_stays_so(tmp_path):
+    def before() -> None:
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+
+    script = "import signal as s; print(int(s.getsignal(s.SIGCHLD)), *map(int, s.pthread_sigmask(s.SIG_BLOCK, [])))"
+    done = run(tmp_path, sys.executable, "-c", script, preexec_fn=before)
+    assert done.stdout == f"{int(signal.SIG_IGN)} {int(signal.SIGUSR1)}\n"
+
+
 def test_signals_reach_the_program(tmp_path):
     script = "trap 'echo told; exit 3' TERM; echo ready; while :; do sleep 0.05; done"
     started = subprocess.Popen(
@@ -62,6 +72,23 @@ def test_signals_reach_the_program(tmp_path):
     started.send_signal(signal.SIGTERM)
     out, _ = started.communicate(timeout=60)
     assert (out, started.returncode) == ("told\n", 3)
+
+
+@pytest.mark.parametrize(
+    "line", ['trace = "%s"', "[poireau]\ntrace='%s' # there", "trace = %s\n[other]\ntrace = '/no'"]
+)
+def test_a_record_is_found_where_a_file_of_settings_has_it(tmp_path, line):
+    (tmp_path / "settings.toml").write_text(line % (tmp_path / "traces") + "\n")
+    environment = clean_environment(POIREAU_CONFIG=str(tmp_path / "settings.toml"))
+    del environment["POIREAU_TRACE"]
+    done = subprocess.run(
+        [*COMMAND, "--", "/bin/ls", "/"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert f"of 1 process are in {tmp_path / 'traces'}/" in done.stderr
 
 
 def test_settings_are_overridden_by_those_that_are_given(tmp_path):

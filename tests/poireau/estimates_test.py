@@ -122,10 +122,22 @@ def test_a_longer_period_that_may_have_been_in_force_widens_upwards_only() -> No
     narrow, wide = total(lives), total(lives, period=8000)
     assert (narrow.value, narrow.low) == (wide.value, wide.low)
     assert wide.high > narrow.high + 10_000
+
+
+def test_small_blocks_may_hide_beside_one_that_is_certain_to_be_sampled(seed: int) -> None:
     huge = {"size": [1 << 24], "period": [1 << 19], "by_calls": [False]}
-    assert total(huge, period=1 << 20).high == pytest.approx(1 << 24, rel=0.001), (
-        "would have been seen by that one, too"
-    )
+    assert total(huge).low == 1 << 24
+    assert total(huge).high == pytest.approx((1 << 24) + 3 * (1 << 19), rel=0.001)
+    assert total(huge, period=1 << 20).high == pytest.approx((1 << 24) + 3 * (1 << 20), rel=0.01)
+    # And do: of 20 bytes, a period and a half of them.
+    rng, period, places = np.random.default_rng(seed), 1000.0, 2000
+    seen = 1 + rng.binomial(75, chance(20, period), places)
+    codes = np.repeat(np.arange(places), seen)
+    size = np.full(len(codes), 20)
+    size[np.cumsum(seen) - 1] = 50_000
+    columns = {"size": size, "period": np.full(len(codes), period), "by_calls": np.zeros(len(codes), bool)}
+    got = grouped(codes, places, columns)
+    assert np.mean((got.low <= 51_500) & (got.high >= 51_500)) > 0.93
 
 
 def test_what_has_no_sample_may_have_three_periods() -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +17,7 @@ import numpy as np
 import pytest
 
 import poireau
+from poireau import opening
 from poireau.errors import Failure
 from poireau.model import ALIVE, FREED, RESIZED, Heap
 from poireau.reader import open_trace
@@ -289,3 +293,17 @@ def wait_for(condition: Callable[[], bool], heap: Heap, seconds: float = 20) -> 
         assert time.monotonic() < until, heap
         time.sleep(0.02)
         heap.extend()
+
+
+def test_what_takes_long_without_anybody_knowing_how_long_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = threading.Event()
+
+    class Terminal(io.StringIO):
+        def flush(self) -> None:
+            told.set()
+
+    monkeypatch.setattr(opening, "PATIENCE", 0.0)
+    monkeypatch.setattr(sys, "stderr", shown := Terminal())
+    with opening._waiting("looking up"):
+        assert told.wait(20)
+    assert shown.getvalue().startswith("\rlooking up: 0 s\x1b[K") and shown.getvalue().endswith("\r\x1b[K")

@@ -310,6 +310,7 @@ def test_the_command_compares_allocators(seed, tmp_path):
     text = cli("replay", path, "--lib", LIBRARIES[0], "--repeat", "2")
     assert text.returncode == 0
     assert text.stdout.startswith("5000 calls of 2 threads")
+    assert max(len(line) for line in text.stdout.splitlines() if "   " in line or line.startswith("sizes")) < 80
     assert "libc.so.6 (recorded)" in text.stdout and "mallocx are made as malloc" in text.stdout
 
 
@@ -341,7 +342,16 @@ def test_more_memory_than_allowed_ends_a_replay(tmp_path):
     assert "--max-memory" in done.stderr
 
 
-def test_an_interrupted_replay_leaves_nothing_behind(record, program, tmp_path):  # noqa: F811
+def test_a_pack_is_replayed_as_its_traces_are(record, program, tmp_path):  # noqa: F811
+    record([program, "alone"])
+    assert cli("pack", tmp_path / "traces", "-o", tmp_path / "pack").returncode == 0
+    told = [cli("replay", tmp_path / each, "--repeat", "1", "--json") for each in ("traces", "pack")]
+    first, second = ({**json.loads(each.stdout)["calls"], "facts": ""} for each in told)
+    assert first == second and first["calls"] > 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_replay_leaves_nothing_behind(record, program, tmp_path, number):  # noqa: F811
     record([program, "alone"])
     scratch = tmp_path / "scratch"
     scratch.mkdir()
@@ -361,9 +371,12 @@ def test_an_interrupted_replay_leaves_nothing_behind(record, program, tmp_path):
         assert started.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
     (child,) = map(int, children.read_text().split())
-    os.killpg(started.pid, signal.SIGINT)
+    if number == signal.SIGINT:
+        os.killpg(started.pid, number)
+    else:
+        started.send_signal(number)  # nobody but it is told
     _, said = started.communicate(timeout=60)
-    assert (started.returncode, said) == (130, "")
+    assert (started.returncode, said) == (130 if number == signal.SIGINT else -number, "")
     assert not list(scratch.iterdir())
     while replays(child):
         assert time.monotonic() < deadline

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from poireau import estimates
-from poireau.requested import asked_for, shared_out
+from poireau.requested import Tails, asked_for, shared_out
 
 PERIOD = 1000.0
 Births = dict[str, Any]
@@ -62,6 +62,30 @@ def test_threads_may_be_mixed(seed: int) -> None:
     place = np.concatenate([np.sort(rng.random(len(part["size"]))) for part in parts]).argsort()
     mixed = {name: column[place] for name, column in whole.items()}
     assert asked_for(mixed).value.tolist() == pytest.approx(asked_for(whole).value.tolist())
+
+
+def test_of_births_that_come_in_parts_only_the_first_and_the_last_have_to_be_kept(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    parts = [
+        births_of(rng.integers(0, 300, requests), rng.random(requests) < 0.1, thread)
+        for thread, requests in enumerate((5000, 20, 300, 200, 220), 1)
+    ]
+    whole = together(*parts)
+    whole["time"] = np.arange(len(whole["size"]))
+    tails = Tails()
+    at = 0
+    while at < len(whole["size"]):
+        upto = at + int(rng.integers(0, 40))
+        tails.add({name: column[at:upto] for name, column in whole.items()})
+        tails.births()
+        at = upto
+    kept = tails.births()
+    assert max(np.bincount(kept["thread"])) <= 22 < len(whole["size"])
+    for inherited in (False, True):
+        got, want = (asked_for(each, np.full(len(each["size"]), inherited)) for each in (kept, whole))
+        for name, column in vars(want).items():
+            assert getattr(got, name).tolist() == pytest.approx(column.tolist()), name
+    assert len(asked_for(Tails().births())) == 0
 
 
 def test_no_births_are_no_bytes() -> None:
@@ -121,7 +145,7 @@ def test_shared_out_totals_add_up_and_large_shares_become_better(seed: int) -> N
         sampled = rng.random(len(sizes)) < estimates.chance(sizes, PERIOD)
         births = births_of(sizes, sampled)
         rows, known = estimates.grouped(stack[sampled], 2, births), asked_for(births)
-        better = shared_out(rows, known)
+        better = shared_out(rows, known.sum())
         assert better.value.sum() == pytest.approx(known.value.sum())
         assert np.all(better.value >= better.seen) and np.all(better.variance <= rows.variance)
         errors.append([rows.value - truth, better.value - truth])
@@ -133,4 +157,4 @@ def test_shared_out_totals_add_up_and_large_shares_become_better(seed: int) -> N
 def test_what_is_exact_is_left_alone() -> None:
     births = births_of([100, 200], [True, True], period=1)
     rows = estimates.grouped(np.array([0, 1]), 2, births)
-    assert shared_out(rows, asked_for(births)) is rows
+    assert shared_out(rows, asked_for(births).sum()) is rows

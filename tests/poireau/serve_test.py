@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from poireau.model import Heap
+from poireau.report.redact import Pseudonyms, redacted
 from poireau.selection import Selection
 from poireau.serve import MOST_CONNECTIONS, Served, Server
 from tests.poireau.histories import SECOND, History
@@ -57,7 +58,7 @@ def endpoint() -> Iterator[Endpoint]:
     heap = history.heap()
     heap.extend()
     heap.running = {0: True}
-    with Server(Served(heap, Selection(), lambda: {0: True}), "127.0.0.1", 0) as server:
+    with Server(Served(heap, Selection, lambda: {0: True}), "127.0.0.1", 0) as server:
         thread = threading.Thread(target=server.serve_forever, args=[0.01])
         thread.start()
         yield Endpoint(history, heap, server)
@@ -83,6 +84,30 @@ def test_seconds_asks_for_what_changes_within_them(endpoint: Endpoint) -> None:
         assert endpoint.profile("/debug/pprof/heap")["third"] == (1, 7, 1, 7), "others are answered meanwhile"
         assert answer.result() == {"first": (0, 0, -1, -100), "third": (1, 7, 1, 7)}
         assert time.monotonic() - began >= 1
+
+
+def test_nothing_changes_in_a_program_that_has_ended(endpoint: Endpoint) -> None:
+    ended = Served(endpoint.heap, Selection, dict)
+    head = ended.profile("heap", 0.01, text=True).content.splitlines()[0]
+    assert head == b"heap profile: 0: 0 [0: 0] @ heap_v2/1"
+
+
+def test_what_is_selected_is_asked_anew_each_time(endpoint: Endpoint) -> None:
+    chosen = iter([Selection(focus="nothing like it"), Selection(focus="first")])
+    served = Served(endpoint.heap, lambda: next(chosen), lambda: {0: True})
+    heads = [served.profile("heap", 0, text=True).content.split()[2:4] for _ in range(2)]
+    assert heads == [[b"0:", b"0"], [b"1:", b"100"]]
+
+
+def test_a_redacted_heap_goes_on_and_what_is_new_is_selected_by_its_name(endpoint: Endpoint) -> None:
+    pseudonyms = Pseudonyms(b"k" * 32)
+    shown = redacted(endpoint.heap, pseudonyms)
+    asked = Selection(focus="second", hide="main")
+    served = Served(shown, lambda: pseudonyms.selection(asked, endpoint.heap), lambda: {0: True})
+    assert served.profile("heap", 0, text=True).content.startswith(b"heap profile: 0: 0 ")
+    endpoint.history.alloc(2, size=50, time=2 * SECOND, stack="second;main")
+    text = served.profile("heap", 0, text=True).content.decode()
+    assert text.startswith("heap profile: 1: 50 ") and text.count("\tfunction_") == 1 and "second" not in text
 
 
 def test_allocs_shows_what_was_allocated_first(endpoint: Endpoint) -> None:

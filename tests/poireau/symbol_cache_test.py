@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -121,6 +122,24 @@ def test_what_is_damaged_is_looked_up_again(program: Path, home: Path, seed: int
         file.write_bytes(bad)
         assert places(Symbolizer().names(every)) == known
         assert file.read_bytes() == good, "and kept again"
+
+
+@pytest.mark.parametrize("what", ["pipe", "link", "somebody else's"])
+def test_what_others_put_there_is_not_read(what: str, program: Path, home: Path) -> None:
+    every = frames(program, calls(program))
+    known = places(Symbolizer().names(every))
+    (file,) = home.iterdir()
+    aside = home / "aside"
+    file.rename(aside)
+    if what == "pipe":
+        os.mkfifo(file)
+    elif what == "link":
+        file.symlink_to(aside)
+    else:
+        shutil.copy(aside, file)
+        os.chown(file, 1234, -1)
+    assert Cache(home).load(build_id(program), "debug") is None
+    assert places(Symbolizer().names(every)) == known
 
 
 @pytest.mark.parametrize("home", ["a file", "relative", "unwritable", "missing"])

@@ -107,6 +107,14 @@ def drips(request: BaseHTTPRequestHandler) -> None:
             time.sleep(0.1)
 
 
+def drips_headers(request: BaseHTTPRequestHandler) -> None:
+    with suppress(ConnectionError):
+        request.wfile.write(b"HTTP/1.1 200 OK\r\n")
+        for number in range(300):
+            request.wfile.write(b"X-%d: x\r\n" % number)
+            time.sleep(0.1)
+
+
 def names_of(file: Path, said: list[str]) -> list[list[tuple[str, str, int]]]:
     return named(file, calls(file), Settings(debuginfod=True, cache=False, say=said.append))
 
@@ -137,7 +145,7 @@ def test_the_program_itself_is_fetched_when_it_is_gone(
     assert places(Symbolizer(settings).names(tables([(module, addresses)]))) == expected
 
 
-@pytest.mark.parametrize("behave", [hangs, drips], ids=["hangs", "drips"])
+@pytest.mark.parametrize("behave", [hangs, drips, drips_headers])
 def test_a_server_that_takes_too_long_is_given_up(
     behave: Callable[[BaseHTTPRequestHandler], None], stripped: Path, serve: Callable[..., Server]
 ) -> None:
@@ -148,6 +156,18 @@ def test_a_server_that_takes_too_long_is_given_up(
         assert client.fetch(f"{number:040x}", "debuginfo") is None
     assert (len(server.paths), len(said)) == (1, 1)
     assert said[0].startswith(f"debuginfod: {server.url} is not asked again: ")
+
+
+def test_who_does_not_say_where_a_server_is_is_not_waited_for(
+    stripped: Path, serve: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve(hangs)
+    never = threading.Event()
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: never.wait())
+    said: list[str] = []
+    assert Debuginfod(0.2, said.append).fetch("a" * 40, "debuginfo") is None
+    assert said == [f"debuginfod: {server.url} is not asked again: timed out"]
+    never.set()
 
 
 def test_what_no_server_has_is_not_asked_for_again(stripped: Path, serve: Callable[..., Server]) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import shutil
 import subprocess
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -200,6 +202,53 @@ def test_a_sysroot_comes_first(program: Path, tmp_path: Path) -> None:
     shutil.copy(program, root / str(tmp_path)[1:] / "program")
     recorded = tmp_path / "program"
     assert named(recorded, addresses, settings, build_id=build_id(program)) == found
+
+
+def test_links_below_a_sysroot_are_meant_from_there(program: Path, tmp_path: Path) -> None:
+    root, library = tmp_path / "root", "/usr/lib/nowhere"
+    (root / library[1:]).mkdir(parents=True)
+    shutil.copy(program, root / library[1:] / "program-1")
+    (root / library[1:] / "program").symlink_to(f"{library}/program-1")
+    (root / "lib").symlink_to("/usr/lib")
+    settings = Settings(cache=False, sysroot=str(root))
+    expected = named(program, calls(program))
+    recorded = Path("/lib/nowhere/program")
+    assert named(recorded, calls(program), settings, build_id=build_id(program)) == expected
+    # And so are those of its debug information.
+    run("strip", root / library[1:] / "program-1")
+    (root / "debug").mkdir()
+    shutil.copy(program, root / "debug/whole")
+    link = root / f"usr/lib/debug/.build-id/{build_id(program)[:2]}/{build_id(program)[2:]}.debug"
+    link.parent.mkdir(parents=True)
+    link.symlink_to("/debug/whole")
+    assert named(recorded, calls(program), settings, build_id=build_id(program)) == expected
+
+
+def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "device").symlink_to("/dev/ptmx")
+    ours = [str(tmp_path / name) for name in ("pipe", "loop", "device", "")]
+    for path in (*ours, "/proc/self/mem", "/a\0b"):
+        for settings in (NO_CACHE, Settings(cache=False, sysroot="/")):
+            names = Symbolizer(settings).names(tables([(Module(path, ""), [16])]))
+            assert [loss.count for loss in names.missing] == [1]
+
+
+def test_without_threads_it_takes_longer_and_says_the_same(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = named(program, calls(program))
+
+    def none_left(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", none_left)
+    assert named(program, calls(program)) == expected
+
+
+def test_many_modules_take_no_time_for_each_other() -> None:
+    modules = [(Module(f"/nowhere/{number}", ""), [16]) for number in range(3000)]
+    names = Symbolizer(NO_CACHE).names(tables(modules))
+    assert (len(names.missing), names.functions[-1]) == (3000, "2999+0x10")
 
 
 def test_a_program_of_another_build_is_never_asked(program: Path, tmp_path: Path) -> None:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import math
+import os
 import random
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from poireau import ask
+from poireau import asking, estimates, resident
 from poireau.errors import USAGE, Failure
 from poireau.model import NEVER, Heap
 from poireau.preamble import Preamble
 from poireau.selection import Selection
 from poireau.views import BYS, WHATS, View, view
 from poireau.windows import Pace, Within
-from tests.poireau.histories import BEGIN, SECOND, heap_of
+from tests.poireau.histories import BEGIN, SECOND, History, heap_of
 
 STACKS = [
     "operator new;std::vector<int>::push_back(int);load@load.cc:7;main@main.cc:3",
@@ -109,7 +111,7 @@ KEYS: dict[str, tuple[Callable[[Life], Any], Callable[[dict[str, Any]], Any]]] =
 }
 
 
-@pytest.mark.parametrize("what", [what for what in WHATS if what != "peak"])
+@pytest.mark.parametrize("what", [what for what in WHATS if what not in ("peak", "resident")])
 def test_every_figure_is_the_sum_over_the_lives_that_it_is_about(seed: int, what: str) -> None:
     lives = some_lives(seed)
     of = heap(lives)
@@ -122,7 +124,7 @@ def test_every_figure_is_the_sum_over_the_lives_that_it_is_about(seed: int, what
             assert got.get(key, 0) == pytest.approx(expected[key], rel=1e-9, abs=1e-6), (by, key)
 
 
-@pytest.mark.parametrize("what", WHATS)
+@pytest.mark.parametrize("what", [what for what in WHATS if what != "resident"])
 def test_parts_add_up_to_the_total_and_the_largest_comes_first(seed: int, what: str) -> None:
     of = heap(some_lives(seed))
     whole = view(of, what, "process")
@@ -189,6 +191,81 @@ def test_the_peak_is_not_less_than_any_moment(seed: int) -> None:
     for second in range(1, 12):
         moment = view(heap(lives), "in-use", "process", Selection(until=BEGIN + second * SECOND))
         assert moment.total_bytes.value <= peak * (1 + 1e-12)
+
+
+@pytest.mark.parametrize(
+    "selection",
+    [
+        Selection(processes=(1,)),
+        Selection(threads=("worker",)),
+        Selection(focus="load"),
+        Selection(ignore="load", processes=(0,)),
+        WINDOW,
+        replace(WINDOW, focus="walk"),
+        Selection(until=SINCE),
+        Selection(focus="nobody"),
+    ],
+)
+def test_the_peak_of_a_selection_is_its_own(seed: int, selection: Selection) -> None:
+    lives = some_lives(seed)
+    of = heap(lives)
+    since, until = selection.since or of.begin, selection.until or of.end + 1
+    moments = [since, *(BEGIN + life["born"] for life in lives if since <= BEGIN + life["born"] < until)]
+    most = 0.0
+    for moment in set(moments):
+        at = replace(selection, since=None, until=moment + 1)
+        most = max(most, view(of, "in-use", "process", at).total_bytes.value)
+    peak = view(of, "peak", "stack", selection)
+    assert peak.total_bytes.value == pytest.approx(most)
+    assert peak.samples == 0 or since <= peak.until < until
+
+
+def test_what_was_asked_for_before_anything_was_written_counts() -> None:
+    history = History()
+    history.process(time=5)
+    history.alloc(1, size=100, time=2, stamp=6, period=1)
+    answer = view(history.heap(), "allocated", "process")
+    assert answer.total_bytes.value == 100
+
+
+def test_all_that_was_allocated_is_counted_where_every_birth_is_there(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    sizes, period = rng.integers(1, 2000, 20_000), 50_000
+    stacks = rng.integers(0, 5, len(sizes))
+    sampled = np.flatnonzero(rng.random(len(sizes)) < estimates.chance(sizes, period))
+    since = np.diff(np.cumsum(sizes)[sampled], prepend=0)
+    columns = zip(sampled.tolist(), sizes[sampled].tolist(), since.tolist(), stacks[sampled].tolist())
+    lives = [
+        {"born": number, "size": size, "since": before, "stack": STACKS[stack], "period": period, "by_calls": 0}
+        for number, size, before, stack in columns
+    ]
+    whole = view(heap(lives), "allocated", "stack")
+    assert whole.counted and whole.total_bytes.deviation < 2 * period
+    assert abs(whole.total_bytes.value - sizes.sum()) < 20 * period
+    assert whole.table["bytes"].sum() == pytest.approx(whole.total_bytes.value)
+    part = view(heap(lives), "allocated", "stack", Selection(since=BEGIN + 1))
+    assert part.counted is None and part.total_bytes.deviation > 10 * period
+    uncounted = {"born": 0, "size": 1, "since": 10**9, "period": period}
+    assert view(heap([*lives, uncounted]), "allocated").counted is None
+
+
+def test_what_is_in_memory_is_asked_of_a_process_that_still_runs() -> None:
+    with pytest.raises(Failure, match="has ended"):
+        view(heap(some_lives(1)), "resident")
+    with pytest.raises(Failure, match="no window"):
+        view(heap(some_lives(1)), "resident", selection=WINDOW)
+    block = np.ones(64 * resident.PAGE, np.uint8)
+    history = History()
+    history.process(
+        host=os.uname().nodename,
+        executable=os.path.realpath("/proc/self/exe"),
+        pid=os.getpid(),
+        start_time=resident._started(os.getpid()),
+    )
+    history.alloc(1, address=block.__array_interface__["data"][0], size=32 * resident.PAGE, period=1)
+    history.alloc(2, address=1 << 46, size=32 * resident.PAGE, period=1)
+    answer = view(history.heap(), "resident", "process")
+    assert (answer.total_bytes.value, answer.total_count.value) == (32 * resident.PAGE, 2)
 
 
 def test_what_goes_through_a_function_counts_once_however_deep_it_recurses() -> None:
@@ -274,5 +351,19 @@ def test_the_preamble_says_what_the_answer_rests_on() -> None:
     assert "every call; 3 samples" in said and "missed" not in said
 
 
+def test_of_a_trace_that_was_kept_small_it_is_said_what_is_forgotten() -> None:
+    history = History()
+    history.process(time=5)
+    history.live(1, size=100, time=2, stamp=6)
+    history.alloc(2, size=100, time=7, since=300)
+    assert history.heap().asked_for() is not None
+    history.event("checkpoint", 0, 8, oldest=2, live=1, live_bytes=100)
+    of = history.heap()
+    assert of.asked_for() is None, "births are missing"
+    answer = view(of, "allocated", "stack")
+    assert Preamble.of(of, answer.selection).forgotten == of.begin
+    assert "is forgotten (trace_limit)" in opening(answer, of)
+
+
 def test_the_command_offers_just_the_views_there_are() -> None:
-    assert (tuple(WHATS), BYS) == (ask._WHATS, ask._BYS)
+    assert (tuple(WHATS), BYS) == (asking.WHATS, asking.BYS)

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <set>
+#include <vector>
 
 #include "config/options.h"
 #include "preload/base/fault.h"
@@ -61,6 +62,42 @@ TEST(Process, SeedsDifferAndAreRepeatedOnRequest) {
     return process::next_seed();
   };
   EXPECT_EQ(first(), first());
+  options.seed.store(0);
+}
+
+TEST(Process, WithASeedEachOfAFamilyHasItsOwnDrawsAndTheSameEachTime) {
+  options.seed.store(42);
+  // A process, two children of it, and two children of each: what the n-th of them draws.
+  const auto family = [] {
+    std::vector<uint64_t> draws(7);
+    int pipes[2];
+    EXPECT_EQ(pipe(pipes), 0);
+    const auto tell = [&](size_t place) {
+      const uint64_t said[] = {place, process::next_seed()};
+      return write(pipes[1], said, sizeof said) == sizeof said;
+    };
+    const auto two_children = [](auto&& each) {
+      const auto child = [&](size_t which) {
+        process::about_to_fork();
+        return in_child(fork(), [&] { return process::forked() && each(which) ? 0 : 1; }) == 0;
+      };
+      return child(0) && child(1);
+    };
+    const auto all = [&] {
+      process::begin();
+      return tell(0) && two_children([&](size_t child) {
+               return tell(1 + child) && two_children([&](size_t of_it) { return tell(3 + 2 * child + of_it); });
+             });
+    };
+    EXPECT_EQ(in_child(fork(), [&] { return all() ? 0 : 1; }), 0);
+    close(pipes[1]);
+    for (uint64_t said[2]; read(pipes[0], said, sizeof said) == sizeof said;) draws[said[0]] = said[1];
+    close(pipes[0]);
+    return draws;
+  };
+  const std::vector<uint64_t> draws = family();
+  EXPECT_EQ(std::set<uint64_t>(draws.begin(), draws.end()).size(), 7u);
+  EXPECT_EQ(family(), draws);
   options.seed.store(0);
 }
 

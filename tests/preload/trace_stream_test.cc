@@ -199,6 +199,29 @@ TEST_P(TraceStream, TakesOnePacketForFewEventsAndGivesBackWhatItDoesNotNeed) {
   EXPECT_EQ(stream.bytes(), directory.bytes());
 }
 
+TEST_P(TraceStream, NumbersItsPacketsWithoutAGap) {
+  Open stream;
+  ASSERT_TRUE(stream.open(directory.place, kIdentity, "s", {4, false}));
+  for (uint64_t id = 0; stream.file() < 6; ++id) {
+    if (!write(stream, id)) {
+      stream.be_hopeful();
+      ASSERT_TRUE(write(stream, id));
+    }
+    if (id % 700 == 650) stream.trim();
+    if (id % 1000 == 900) fs::remove(directory.path / (".s_" + std::to_string(stream.file() + 1)));
+  }
+  uint64_t next = 0;
+  for (uint32_t file = 1; file <= stream.file(); ++file) {
+    const std::string content = test::content_of(directory.path / ("s_" + std::to_string(file)));
+    ASSERT_NE(content.size(), 0u);
+    for (size_t at = 0; at < content.size(); at += ctf::kPacket) {
+      ctf::PacketHeader header;
+      std::memcpy(&header, content.data() + at, sizeof header);
+      EXPECT_EQ(header.sequence, next++) << "file " << file;
+    }
+  }
+}
+
 TEST_P(TraceStream, RemovesItsOldestFilesButNotTheCurrentOne) {
   Open stream;
   EXPECT_FALSE(stream.remove_oldest());

@@ -136,6 +136,48 @@ def test_metadata_that_is_cut_describes_what_it_still_does(handmade):
     assert (ids, losses) == (ids_of(*range(PACKETS)), {"damaged metadata": 1})
 
 
+DEEP = 100_000
+MEANT_TO_HARM = {
+    "an array of four billion": "u8 a[4000000000];",
+    "arrays of arrays": "u8 a[0x10000][65536];",
+    "structures of structures": "".join(
+        f"struct s{n} {{ {f'struct s{n - 1} a; struct s{n - 1} b;' if n else 'u8 a;'} }} f{n}; " for n in range(40)
+    ),
+    "one within the other": "struct { " * DEEP + "u8 a; " + "} b; " * DEEP,
+    "one index after the other": "u8 a" + "[1]" * DEEP + ";",
+    "what is counted of what is counted": "enum : " * DEEP + "u8 { A } a;",
+}
+
+
+@pytest.mark.parametrize("where", ["fields := struct { ", "packet.context := struct { "])
+def test_metadata_that_is_meant_to_harm_does_not(handmade, where):
+    write, packets = handmade
+    harmful = [write(f"{number}", *packets) for number in range(len(MEANT_TO_HARM))]
+    for trace, fields in zip(harmful, MEANT_TO_HARM.values()):
+        text = (trace / "metadata").read_text()
+        (trace / "metadata").write_text(text.replace(where, where + fields))
+    for case, (ids, complaint) in zip(MEANT_TO_HARM, read_all(harmful)):
+        assert ids is None and complaint.endswith("metadata with more fields than anybody means"), case
+
+
+@pytest.mark.parametrize("item", ["u8", "struct { }", "struct { u8 a[1000]; }"])
+def test_an_event_that_says_it_has_more_items_than_it_can_is_damaged(tmp_path, item):
+    layout = Layout({"poireau:alloc": {"id": "u64"}, "stranger:numbers": {"count": "u64"}})
+
+    def written(count):
+        born = {time: (time, "poireau:alloc", {"id": time}) for time in (1, 3)}
+        rows = [born[1], (2, "stranger:numbers", {"count": count}), born[3]]
+        trace = layout.write(tmp_path / str(count), layout.packet(rows), layout.packet([born[3]]))
+        text = (trace / "metadata").read_text()
+        (trace / "metadata").write_text(text.replace("u64 _count;", f"u64 count; {item} numbers[count];"))
+        return trace
+
+    counts = [0, 2**28, 2**32, 2**63]
+    (ids, losses), *rest = read_all([written(count) for count in counts])
+    assert (ids, losses) == ([1, 3, 3], {"events that are not ours": 1})
+    assert rest == [[[1, 3], {DAMAGED: 1}]] * 3
+
+
 def mutated(source, target, kind: str, rng: random.Random):
     shutil.copytree(source, target)
     files = [

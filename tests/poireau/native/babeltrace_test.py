@@ -378,3 +378,11 @@ def test_nothing_is_left_behind(tmp_path):
     environment = clean_environment(TMPDIR=str(scratch), PYTHONPATH=str(ROOT))
     subprocess.run([sys.executable, "-c", program], env=environment, check=True)
     assert list(scratch.iterdir()) == []
+
+
+def test_whose_run_is_not_known_is_the_same_each_time(tmp_path):
+    layout = Layout(EVENTS)
+    runs = [(time, "poireau:process", {"run_id_low": run, "process": 7}) for time, run in enumerate([0, 5, 0, 6, 5])]
+    reader = binding.Reader(binding.BABELTRACE, [layout.write(tmp_path / "runs", layout.packet(runs))])
+    numbers = [[row["process"] for row in rows_of(reader.batches(), reader)] for _ in range(3)]
+    assert numbers == [[0, 0, 0, 1, 0]] * 3

@@ -19,7 +19,7 @@ from poireau.report.firefox_tables import breakpad_id
 from poireau.report.redact import Pseudonyms, redacted
 from poireau.selection import Selection
 from poireau.version import __version__
-from poireau.views import WHATS, view
+from poireau.views import BYS, WHATS, view
 from tests.poireau.histories import BEGIN, SECOND, heap_of
 from tests.poireau.report import goldens
 from tests.poireau.report.heaps import LIBRARY, awkward
@@ -56,7 +56,7 @@ def folded(content: bytes) -> dict[tuple[str, ...], int]:
     return {tuple(stack.split(";")): int(value) for stack, _, value in lines}
 
 
-@pytest.mark.parametrize("what", WHATS)
+@pytest.mark.parametrize("what", [what for what in WHATS if what != "resident"])
 def test_folded_stacks_add_up_to_the_view(what: str) -> None:
     found = folded(written("folded", view=what))
     expected = view(awkward(), what)
@@ -278,3 +278,19 @@ def test_golden_of_each_format(form: str, redaction: str) -> None:
 def test_golden_of_tables(form: str) -> None:
     names = ("view", "lives", "frames", "processes", "losses")
     goldens.check(f"export_tables.{form}", "".join(written(form, table=name).decode() for name in names))
+
+
+def test_a_module_may_have_any_name() -> None:
+    heap = heap_of([{"size": 10, "stack": "/lib/\udcb6.so!f"}])
+    for form in REPORTS:
+        for table in ("view", "frames", "modules") if form in tables.FORMS else ("view",):
+            written(form, heap, table=table)
+    for by in BYS:
+        assert view(heap, "allocated", by).total_count.value == 1
+
+
+def test_sizes_that_damage_makes_up_stay_numbers(recwarn: pytest.WarningsRecorder) -> None:
+    heap = heap_of([{"size": (1 << 64) - 1, "period": 64}, {"size": (1 << 63) + 1, "period": 64}])
+    for form in ("pprof", "heap-text", "firefox", "folded", "speedscope"):
+        assert written(form, heap)
+    assert [str(each.message) for each in recwarn] == []

@@ -86,3 +86,19 @@ def test_a_name_may_say_whose_heap_it_is() -> None:
     assert len(named("%t", heap)) == len("20240101-000000")
     with pytest.raises(Failure, match="%q stands for nothing"):
         named("%q", heap)
+
+
+def test_what_can_not_be_written_is_called_as_it_was_named(tmp_path: Path) -> None:
+    for name in ("/dev/full", str(tmp_path / "nowhere" / "file")):
+        with pytest.raises(Failure, match=f"^{name}: No "), opened(name, True, False) as out:
+            out.write(b"x")
+    with pytest.raises(OSError, match="another"), opened(str(tmp_path / "file"), True, False):
+        raise OSError(5, "Input/output error", "another")
+
+
+def test_a_terminal_gets_no_control_characters(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys.stdout, "isatty", lambda: True)
+        with opened(None, False, False) as out:
+            out.write("a\x1b[2J\x9b\u202eé\t\n".encode())
+    assert capfdbinary.readouterr().out == "a?[2J???é\t\n".replace("???", "??").encode()

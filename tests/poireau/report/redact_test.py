@@ -97,6 +97,10 @@ def test_a_selection_is_about_what_things_are_really_called() -> None:
     ):
         expected = view(heap, "allocated", selection=selection).total_bytes
         assert view(shown, "allocated", selection=pseudonyms.selection(selection, heap)).total_bytes == expected
+    program = Selection(focus="secretd")
+    early = Pseudonyms(KEY)  # has not seen yet which modules are programs
+    asked = early.selection(program, heap)
+    assert view(redacted(heap, early), selection=asked).total_bytes == view(heap, selection=program).total_bytes
     hidden = pseudonyms.selection(Selection(hide="Cache::put"), heap)
     stacks = exported("folded", Asked(hidden, view="allocated"), shown)
     assert stacks.count(b";") < exported("folded", Asked(view="allocated"), shown).count(b";")
