@@ -27,9 +27,9 @@ demo: setup  ## see it at work on a real program, in seconds
 	@scripts/demo
 
 check: export STEPS := 4
-check: setup  ## all tests, at most 15 minutes
+check: setup  ## all tests, half an hour
 	@STEP='step 3/4' scripts/build $(CHECK_PRESETS)
-	@echo 'step 4/4: tests, about 5 min'
+	@echo 'step 4/4: tests, about 25 min'
 	@POIREAU_CHECK_PRESETS='$(UNIT_TEST_PRESETS)' $(PYTEST) tests
 
 check-quick: export STEPS := 4

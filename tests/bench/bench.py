@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import front
 import governor
 import homes
 import instructions
@@ -114,6 +115,11 @@ def bench_governor(bench: Bench) -> Part:
     rounds, scale = bench.rounds.pairs, bench.rounds.scale
     figures = governor.measure_all(bench.pairs, bench.floor, bench.library, rounds, scale, bench.rng)
     return Part(governor.report(figures), governor.verdicts(figures), governor.record(figures))
+
+
+def bench_front(bench: Bench) -> Part:
+    figures = front.measure_all(bench.library)
+    return Part(front.report(figures), front.verdicts(figures), front.record(figures))
 
 
 def bench_million(bench: Bench) -> Part:
@@ -344,6 +350,7 @@ PARTS: dict[str, Callable[[Bench], Part]] = {
     "governor": bench_governor,
     "million": bench_million,
     "programs": bench_programs,
+    "front": bench_front,
 }
 
 

@@ -4,6 +4,7 @@ turns, the median of each: whatever else the machine does weighs on both. And ho
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import statistics
@@ -25,6 +26,7 @@ from tests.trace_writer import write_trace
 EVENTS, STACKS, FRAMES = 1_000_001, 100_000, 16
 LIMIT = 3_000_000  # events a second
 ROUNDS = 7
+NAMES = {"own": "our own layout", "lttng": "LTTng's"}
 
 
 def write(directory: str) -> Path:
@@ -49,21 +51,25 @@ def rate(trace: Path) -> float:
     return events / passed
 
 
-def main(libraries: Sequence[str]) -> bool:
-    """Whether all are as fast as they are to be."""
+def main(arguments: Sequence[str]) -> bool:
+    """Whether all are as fast as they are to be. `arguments`: --json, and a library that LTTng is to record with."""
+    libraries = [each for each in arguments if each != "--json"]
     with ExitStack() as held:
         trace = write(held.enter_context(tempfile.TemporaryDirectory()))
-        measures: dict[str, tuple[Callable[[], float], int]] = {"our own layout": (partial(rate, trace), LIMIT)}
+        measures: dict[str, tuple[Callable[[], float], int]] = {"own": (partial(rate, trace), LIMIT)}
         for library in libraries:
             theirs = held.enter_context(reading_lttng.recorded(Path(library).resolve()))
-            measures["LTTng's"] = partial(reading_lttng.rate, theirs), reading_lttng.LIMIT
+            measures["lttng"] = partial(reading_lttng.rate, theirs), reading_lttng.LIMIT
         rates = [{name: measure() for name, (measure, _) in measures.items()} for _ in range(ROUNDS)]
+    if "--json" in arguments:
+        print(json.dumps({name: [round_[name] for round_ in rates] for name in measures}))
+        return True
     fast = True
     for name, (_, limit) in measures.items():
         each = [round_[name] for round_ in rates]
         median = statistics.median(each)
         fast = fast and median >= limit
-        print(f"{name}: {median / 1e6:.2f} M events/s ({min(each) / 1e6:.2f} to {max(each) / 1e6:.2f})")
+        print(f"{NAMES[name]}: {median / 1e6:.2f} M events/s ({min(each) / 1e6:.2f} to {max(each) / 1e6:.2f})")
     print(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10} MiB, {os.cpu_count()} processors")
     return fast
 

@@ -5,6 +5,7 @@ python -m tests.bench.symbolizing [FILE ...]    # with debug information; by def
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import tempfile
@@ -57,7 +58,8 @@ def rate(what: Tables, settings: Settings) -> tuple[float, int]:
     return len(what.frame_address) / (time.perf_counter() - begin), len(names.function)
 
 
-def main(files: list[str]) -> None:
+def main(arguments: list[str]) -> None:
+    files = [each for each in arguments if each != "--json"]
     with tempfile.TemporaryDirectory() as directory:
         os.environ["XDG_CACHE_HOME"] = f"{directory}/cache"
         for file in [Path(each).resolve() for each in files] or [large(Path(directory))]:
@@ -66,6 +68,9 @@ def main(files: list[str]) -> None:
             first, places = rate(new, Settings(cache=False))
             rate(kept, Settings())
             second, _ = rate(kept, Settings())
+            if "--json" in arguments:
+                print(json.dumps({"new": first, "kept": second}))
+                continue
             size = file.stat().st_size / 1e6
             print(
                 f"{file.name}, {size:.0f} MB: {first:,.0f} new a second ({places:,} places of {NEW:,} addresses), ",

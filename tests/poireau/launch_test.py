@@ -311,7 +311,7 @@ def test_the_program_cannot_tell_run_from_a_plain_exec(
         [program, "a", "", "--", "b c"], capture_output=True, text=True, errors="surrogateescape", **more
     )
     ours = poireau(
-        installed, "run", "--period", "1MiB", "--", program, "a", "", "--", "b c", errors="surrogateescape", **more
+        installed, "run", "--period", "1GiB", "--", program, "a", "", "--", "b c", errors="surrogateescape", **more
     )
     assert ours.returncode == bare.returncode == 7
     assert ours.stdout == bare.stdout
