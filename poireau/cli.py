@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from poireau import ask, ctl, doctor, give, interpreter, launch, layout, options, ps, recording, replay, snapshot
+from poireau import ask, commands, ctl, doctor, give, interpreter, launch, layout, options, ps, recording, replay, snapshot
 from poireau.errors import OUR_FAILURE, REFUSED, USAGE, Failure
 from poireau.text import plain
 from poireau.version import __version__
@@ -165,7 +165,7 @@ def _parser() -> argparse.ArgumentParser:
     attach.add_argument("--wait", metavar="SECONDS", type=_seconds, help="for the answer, however idle it is")
     attach.set_defaults(act=_attach)
 
-    for each in (ask, give, replay):  # what they add with reads_traces=True runs where numpy and pandas are
+    for each in (ask, give, replay, commands):  # what they add with reads_traces=True runs where numpy and pandas are
         each.add_to(verbs)
     return parser
 

@@ -79,7 +79,8 @@ PYTHON: Layers = {
     "opening": ("poireau/opening.py poireau/told.py", "errors text ours events reader symbols estimate model"),
     "analysis": (
         "poireau/selection.py poireau/views.py poireau/stacks.py poireau/diff.py poireau/grouping.py poireau/naming.py "
-        "poireau/windows.py poireau/preamble.py",
+        "poireau/windows.py poireau/preamble.py poireau/leaks.py poireau/leak_*.py poireau/reached.py "
+        "poireau/suppressions.py poireau/misuse.py poireau/series.py",
         "errors text events estimate model",
     ),
     "report": ("poireau/report/*", "errors ours text events estimate model analysis"),
@@ -89,13 +90,19 @@ PYTHON: Layers = {
         "errors text events roots",
     ),
     "live": ("poireau/ctl.py poireau/ps.py poireau/figures.py", "errors text events estimate roots control"),
+    "scan": (
+        "poireau/scan.py poireau/scan_*.py poireau/core_file.py poireau/autopsy.py poireau/autopsy_*.py",
+        "errors text ours events reader symbols estimate model analysis control",
+    ),
     "elf": ("poireau/elf.py poireau/loader.py", "errors"),
     "target": ("poireau/target.py", "errors elf ours"),
     "running": ("poireau/launch.py poireau/doctor.py poireau/guards.py poireau/finding.py", "errors elf ours target"),
     "front": (
         "poireau/__init__.py poireau/cli.py poireau/shell.py poireau/__main__.py poireau/ask.py poireau/asking.py "
-        "poireau/give.py poireau/serve.py poireau/replay*.py poireau/recording.py poireau/interpreter.py",
-        "errors ours text events reader symbols estimate model opening analysis report control live elf target running",
+        "poireau/give.py poireau/serve.py poireau/replay*.py poireau/recording.py poireau/interpreter.py "
+        "poireau/commands/* poireau/shell_*.py poireau/ci.py poireau/ci_*.py poireau/pytest_plugin.py",
+        "errors ours text events reader symbols estimate model opening analysis report control live scan elf target "
+        "running",
     ),
 }
 
