@@ -14,7 +14,21 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from poireau import ask, commands, ctl, doctor, give, interpreter, launch, layout, options, ps, recording, replay, snapshot
+from poireau import (
+    ask,
+    commands,
+    ctl,
+    doctor,
+    give,
+    interpreter,
+    launch,
+    layout,
+    options,
+    ps,
+    recording,
+    replay,
+    snapshot,
+)
 from poireau.errors import OUR_FAILURE, REFUSED, USAGE, Failure
 from poireau.text import plain
 from poireau.version import __version__
