@@ -22,7 +22,7 @@ build: setup  ## build the library, its tests and tools
 	@scripts/build release dev
 
 demo: export STEPS := 3
-demo: setup  ## see it at work on a real program, in seconds
+demo: setup  ## see it at work on a server that leaks, in a minute
 	@STEP='step 3/3' scripts/build release dev
 	@scripts/demo
 

@@ -98,6 +98,16 @@ SetResult Size::set(std::string_view text) noexcept {
   return SetResult::ok;
 }
 
+SetResult Period::set(std::string_view text) noexcept {
+  if (text != "auto") return Size::set(text);
+  store(kAutoPeriod, std::memory_order_relaxed);
+  return SetResult::ok;
+}
+
+std::string_view Period::show(uint64_t value, Text& scratch) noexcept {
+  return value == kAutoPeriod ? "auto" : Size::show(value, scratch);
+}
+
 SetResult Count::set(std::string_view text) noexcept {
   uint64_t value = 0;
   const SetResult number = whole_number(text, UINT64_MAX, value);

@@ -24,6 +24,7 @@ enum class Control : uint8_t { off, read, full };
 enum class SinkKind : uint8_t { ctf, lttng, both, none };
 
 /// What the option `guard` holds besides these is a rate a second, up to kGuardMostRate.
+constexpr uint64_t kAutoPeriod = UINT64_MAX;  // what `sample_period` holds besides sizes
 constexpr uint64_t kGuardOff = 0, kGuardMostRate = 1'000'000, kGuardGoverned = UINT64_MAX - 1, kGuardAll = UINT64_MAX;
 }  // namespace poireau
 
@@ -46,6 +47,17 @@ class Size : public std::atomic<uint64_t> {
   SetResult set(std::string_view text) noexcept;
   std::string_view show(Text& scratch) const noexcept { return show(load(std::memory_order_relaxed), scratch); }
   static std::string_view show(uint64_t value, Text& scratch) noexcept { return scratch.bytes(value).view(); }
+};
+
+class Period : public Size {
+ public:
+  static constexpr std::string_view kType = "period", kRange = "auto, 0..1TiB",
+                                    kWanted =
+                                        "auto or a size (a whole number, with a suffix like 512KiB or 32M if you like)";
+  using Size::Size;
+  SetResult set(std::string_view text) noexcept;
+  std::string_view show(Text& scratch) const noexcept { return show(load(std::memory_order_relaxed), scratch); }
+  static std::string_view show(uint64_t value, Text& scratch) noexcept;
 };
 
 class Count : public std::atomic<uint64_t> {

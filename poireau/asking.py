@@ -6,22 +6,24 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from poireau.errors import INCOMPLETE, USAGE, Failure
-from poireau.selection import Selection, moment
 from poireau.text import plain
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from poireau.model import Heap
+    from poireau.selection import Selection
     from poireau.symbols import Settings
 
 WHATS = ("in-use", "allocated", "freed", "peak", "resident", "byte-seconds", "average", "temporary")
 BYS = ("stack", "function", "line", "file", "module", "thread", "threads", "size", "call", "process")
 TIMES = "60s is so long before the end, +60s after the beginning; or 13:05:40, 2026-03-01T13:05, @1772366700"
 STATUS = "Exit status: 3 under --strict if anything was lost."
+MOST_SECONDS = 1e6
 
 
 def add_targets(parser: argparse.ArgumentParser) -> None:
@@ -29,11 +31,25 @@ def add_targets(parser: argparse.ArgumentParser) -> None:
         "targets", metavar="TRACE", nargs="*", help="of a process, a run, many, a pack; a pid; otherwise the newest run"
     )
     parser.add_argument("--trace", metavar="DIR", help="the directory under which traces lie, where none is named")
-    _in_any_order(parser)
 
 
 def add_strict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strict", action="store_true", help="fail with 3 if anything was lost")
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """Of what answers in words."""
+    add_targets(parser)
+    add_strict(parser)
+    parser.add_argument("--json", action="store_true", help="the same for a program to read")
+
+
+def add_grouping(parser: argparse.ArgumentParser, by: str = "function") -> None:
+    parser.add_argument("--by", choices=BYS, default=by, help=f"a row for each ({by})")
+    add_selection(parser)
+    add_wrappers(parser)
+    parser.add_argument("--limit", metavar="N", type=natural, help="rows; 0: all (20; 50 of a tree)")
+    parser.add_argument("--frames", metavar="N|all", type=_frames, default=3, help="callers shown of each (3)")
 
 
 def add_selection(parser: argparse.ArgumentParser) -> None:
@@ -62,14 +78,66 @@ def add_symbols(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--debuginfod", action="store_true", help="ask the servers of DEBUGINFOD_URLS as well")
 
 
-def opened(parsed: argparse.Namespace, targets: list[str] | None = None, follow: bool = False) -> Heap:
-    """`targets`: rather than all that were named. Raises Failure."""
-    from poireau import opening, traces
+def natural(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or len(text) > 9:
+        raise argparse.ArgumentTypeError(f"{text} is no number of rows")
+    return int(text)
+
+
+def _frames(text: str) -> int | None:
+    return None if text == "all" else natural(text)
+
+
+def pid(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or not 0 < int(text) < 1 << 31:
+        raise argparse.ArgumentTypeError(f"{text} is no pid (`poireau ps` lists them)")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1
+    if not 0 <= number <= MOST_SECONDS:
+        raise argparse.ArgumentTypeError(f"{text} is no number of seconds")
+    return number
+
+
+def complain(text: str) -> None:
+    print(f"poireau: {plain(text)}", file=sys.stderr, flush=True)
+
+
+def write_lines(lines: Iterable[str]) -> None:
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+
+
+def write_json(document: Mapping[str, Any]) -> None:
+    import json
+
+    sys.stdout.write(json.dumps(document, indent=1) + "\n")
+
+
+# Who has heaps open already, while there is a shell: of paths, what `opened` gives.
+keeper: Callable[[tuple[str, ...], Settings], Heap] | None = None
+
+
+def opened(
+    parsed: argparse.Namespace, targets: list[str] | None = None, follow: bool = False, kept: int | None = None
+) -> Heap:
+    """`targets`: rather than all that were named. `kept`: as for opening.open. Raises Failure."""
+    from poireau import traces
 
     meant = traces.meant(parsed.targets if targets is None else targets, parsed.trace)
     if meant.said:
         print(meant.said, file=sys.stderr)
-    return opening.open(meant.paths, follow=follow, settings=_settings(parsed))
+    settings = _settings(parsed)
+    if keeper is not None:
+        return keeper(meant.paths, settings)
+    from poireau import opening  # and with it pandas: not before there is something to read
+    from poireau.model import KEPT
+
+    return opening.open(meant.paths, follow=follow, settings=settings, kept=KEPT if kept is None else kept)
 
 
 def _settings(parsed: argparse.Namespace) -> Settings:
@@ -91,6 +159,8 @@ def selection(
     processes: pd.DataFrame | None = None,
 ) -> Selection:
     """`processes`: the heap's, with the names that were meant."""
+    from poireau.selection import Selection, moment
+
     begin, end = heap.begin, heap.end
     table = heap.processes if processes is None else processes
     return Selection(
@@ -117,17 +187,3 @@ def _processes(table: pd.DataFrame, wanted: str) -> list[int]:
         there = ", ".join(dict.fromkeys(f"{plain(name)}[{pid}]" for pid, name in zip(table["pid"], names)))
         raise Failure(f"there is no process {wanted}; there is {there or 'none'}", USAGE)
     return found
-
-
-def _in_any_order(parser: argparse.ArgumentParser) -> None:
-    """Before Python 3.12 what comes after an option is no TRACE any more."""
-    parse = parser.parse_known_args
-
-    def intermixed(args: Any = None, namespace: Any = None) -> Any:
-        parser.parse_known_args = parse  # type: ignore[method-assign]
-        try:
-            return parser.parse_known_intermixed_args(args, namespace)
-        finally:
-            parser.parse_known_args = intermixed  # type: ignore[method-assign]
-
-    parser.parse_known_args = intermixed  # type: ignore[method-assign]

@@ -16,6 +16,7 @@ from poireau.processes import Process
 from poireau.reach import Reached, called, has_ended, reach, silence
 from poireau.text import as_size, duration, plain, table
 
+SCHEMA_VERSION = 1
 SECONDS = 1.0  # in which a program that allocates answers
 SECONDS_AT_WORK = 10.0  # that some verbs take, once it has begun
 _SECTIONS = {  # of stats
@@ -88,6 +89,20 @@ def queued(outcome: Outcome) -> str:
     return f"{called(outcome.process)}: {outcome.waiting}; queued"
 
 
+def as_json(schema: str, outcome: Outcome) -> dict[str, Any]:
+    """`answers`: as they came, in the order of the requests; `waiting`: why there is none yet to the rest of them."""
+    process = outcome.process
+    return {
+        "schema": schema,
+        "version": SCHEMA_VERSION,
+        "pid": process.pid,
+        "program": process.program,
+        "answers": list(outcome.answers),
+        "waiting": outcome.waiting,
+        "refusals": outcome.refusals,
+    }
+
+
 def keep_snapshot(outcome: Outcome, directory: Path) -> str:
     """Copies what a snapshot's answer names."""
     answer = outcome.answers[0]
@@ -138,7 +153,8 @@ def _list(answer: Answer, process: Process) -> Iterator[str]:
 
 def _get(answer: Answer, process: Process) -> Iterator[str]:
     default, origin = _word(answer, "default"), _word(answer, "origin")
-    yield f"{_word(answer, 'name')} = {_word(answer, 'value')} (from: {origin}; default: {default})"
+    now = f"now {_word(answer, 'period')}; " if answer.get("value") == "auto" and "period" in answer else ""
+    yield f"{_word(answer, 'name')} = {_word(answer, 'value')} ({now}from: {origin}; default: {default})"
     yield f"it takes {_word(answer, 'range')}, and changes {_word(answer, 'changes')}"
 
 

@@ -7,12 +7,12 @@ import re
 import resource
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from poireau import elf, guards, layout, loader, target
+from poireau import doctor_machine, doctor_process, elf, guards, layout, loader, options, reach, target
 from poireau.errors import Failure
 from poireau.finding import NOTE, OK, PROBLEM, Finding
 from poireau.target import Target
@@ -21,6 +21,7 @@ SCHEMA = "poireau.doctor"
 SCHEMA_VERSION = 1
 PRELOAD_FILE = Path("/etc/ld.so.preload")
 PROBE_SECONDS = 20
+REACH_SECONDS = 3.0
 
 
 def examine(program: str | None, environment: Mapping[str, str], package: Path = layout.PACKAGE) -> list[Finding]:
@@ -28,8 +29,12 @@ def examine(program: str | None, environment: Mapping[str, str], package: Path =
         library = layout.library(package)
     except Failure as failure:
         return [Finding(PROBLEM, "library", str(failure)), *_system(environment)]
-    about_program = [] if program is None else _program(program, environment, library)
-    return [*_library(library, environment), *_system(environment), *about_program]
+    about_program: Iterable[Finding] = () if program is None else _program(program, environment, library)
+    if program is not None and program.isascii() and program.isdecimal():
+        about_program = doctor_process.examine(int(program), library)
+    settings = _settings(environment)
+    machine = doctor_machine.examine(environment, package)
+    return [*_library(library, environment), *settings, *_system(environment), *machine, *about_program]
 
 
 def healthy(findings: Sequence[Finding]) -> bool:
@@ -59,6 +64,11 @@ def _library(library: Path, environment: Mapping[str, str]) -> Iterator[Finding]
     yield Finding(OK, "library", f"{library}, {image.bits}-bit{build_id}")
     loading = _probe(library, environment)
     yield loading
+    walked = re.search(r"stacks by (\w+)", loading.text)
+    if walked is not None:
+        yield Finding(OK, "unwinder", f"stacks by {walked[1]}")
+    if ": version " in loading.text:
+        yield _reaching(library, environment)
     yield from guards.examine(loading.text, environment.get("POIREAU_GUARD_MECHANISM"))
     missing = [family for family in layout.FAMILIES if not (library.parent / layout.extension(family)).is_file()]
     if missing:
@@ -87,6 +97,37 @@ def _probe(library: Path, environment: Mapping[str, str]) -> Finding:
     if not said:
         return Finding(NOTE, "loading", f"{program} runs under the library, which said nothing (see `only` and `log`)")
     return Finding(OK, "loading", " / ".join(said.splitlines()))
+
+
+def _reaching(library: Path, environment: Mapping[str, str]) -> Finding:
+    """Whether a program can be spoken to: one that has sampled, and waits for what never comes."""
+    ours = {"LD_PRELOAD": str(library), "POIREAU_SAMPLE_PERIOD": "1", "POIREAU_SINK": "none", "POIREAU_LOG": "off"}
+    chosen = {name: value for name, value in environment.items() if not name.startswith("POIREAU_")} | ours
+    cat = shutil.which("cat", path=environment.get("PATH", os.defpath)) or "/bin/cat"
+    try:
+        with subprocess.Popen([cat], env=chosen, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+            try:
+                reach.reach(process.pid, REACH_SECONDS).connection.close()
+            finally:
+                process.kill()
+    except Failure as failure:
+        return Finding(NOTE, "socket", f"a program can't be asked anything: {failure}")
+    except OSError as error:
+        return Finding(NOTE, "socket", f"{cat}: {error.strerror}")
+    return Finding(OK, "socket", "a program that it is in can be asked, by this user and root")
+
+
+def _settings(environment: Mapping[str, str]) -> Iterator[Finding]:
+    """What is wrong in the files and variables that the library reads."""
+    try:
+        settings, wrong = options.in_force(environment)
+    except (Failure, OSError) as failure:
+        yield Finding(NOTE, "options", f"unknown: {failure}")
+        return
+    for line in wrong:
+        yield Finding(NOTE, "options", line)
+    changed = [f"{each.name} = {each.value}" for each in settings if each.origin != "built-in"]
+    yield Finding(OK, "options", f"{', '.join(changed) or 'as built in'} (config show --origin)")
 
 
 def _system(environment: Mapping[str, str]) -> Iterator[Finding]:
@@ -160,6 +201,21 @@ def _program(command: str, environment: Mapping[str, str], library: Path) -> Ite
         yield Finding(NOTE, "preload", f"{found.program} can't be read, so nothing is known about its allocator")
         return
     yield from _allocators(found, library)
+    yield _names(found.image)
+
+
+def _names(image: elf.Elf) -> Finding:
+    """Where its functions and lines can be looked up."""
+    build_id = image.build_id or ""
+    beside = Path("/usr/lib/debug/.build-id", build_id[:2], f"{build_id[2:]}.debug")
+    if ".debug_info" in image.sections:
+        return Finding(OK, "names", "functions and lines from its own debug information")
+    if build_id and beside.is_file():
+        return Finding(OK, "names", f"functions and lines from {beside}")
+    remedy = "compile it with -g, install its -dbgsym package, or use --debuginfod"
+    if ".symtab" in image.sections:
+        return Finding(NOTE, "names", f"functions only, without lines: {remedy}")
+    return Finding(NOTE, "names", f"it is stripped, so only exported functions have names: {remedy}")
 
 
 def _runtimes(found: Target) -> Iterator[Finding]:

@@ -27,9 +27,10 @@ def period(stats: Answer) -> str:
     now = number(stats, "period")
     if stats.get("armed") is not True or now == 0:
         return "dormant"
+    automatic = stats.get("sample_period") == "auto"
     if now == 1:
-        return "every call"
-    rule = plain(str(group(stats, "governor").get("period", "?")))
+        return "every call" + " auto" * automatic
+    rule = "auto" if automatic else plain(str(group(stats, "governor").get("period", "?")))
     return f"{f'{now} calls' if by_calls(stats) else as_size(now)} {'ungoverned' if rule == 'off' else rule}"
 
 

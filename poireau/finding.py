@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-OK, NOTE, PROBLEM = "ok", "note", "problem"
+OK, NOTE, PROBLEM = "ok", "warning", "problem"
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -25,6 +26,7 @@ HEADER = struct.Struct("<I16sIQQQII")  # ..., stream class, bits of content, of 
 SAMPLED = ("alloc", "resize")
 _EVENT = struct.Struct("<HQ")
 _NAMES = tuple(KINDS)
+_MAYBE_ERROR = re.compile(re.escape(struct.pack("<H", _NAMES.index("error"))) + rb".{8}[a-z -]+\0", re.DOTALL)
 _NUMBERS = {"u8": 1, "u16": 2, "u32": 4, "u64": 8, "hex": 8}
 _ITEMS = {"bytes": 1, "frames": 8}
 _MOST_PACKETS, _MOST_FACTS = 4, 64  # looked at
@@ -90,6 +92,15 @@ def counters_of(trace: Path) -> tuple[int, dict[str, int]]:
     return since, drops
 
 
+def errors_of(trace: Path) -> Counter[str]:
+    """How many memory errors it tells of, by kind."""
+    kinds: Counter[str] = Counter()
+    for packet in _packets_backwards(trace, "facts"):
+        if _MAYBE_ERROR.search(packet):  # most hold none, and to take one apart takes long
+            kinds.update(fields["error"] for name, _, fields in events(packet) if name == "error")
+    return kinds
+
+
 def number_of(file: Path) -> int:
     """A file's number. One that is overwritten gets a new one, which only its packets tell; 0: it holds nothing."""
     try:
@@ -141,7 +152,7 @@ def _packets_backwards(trace: Path, stream: str) -> Iterator[bytes]:
     for path in reversed(files_of(trace, stream)):
         try:
             with roots.open_file(path) as file:
-                end = min(file.seek(0, 2), MOST_IN_FILE * PACKET)
+                end = min(file.seek(0, 2) // PACKET, MOST_IN_FILE) * PACKET
                 for at in range(end - PACKET, -1, -PACKET):
                     file.seek(at)
                     header = HEADER.unpack(file.read(HEADER.size))

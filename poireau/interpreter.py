@@ -21,8 +21,8 @@ def ensure() -> None:
         if os.environ.pop(_AGAIN, None) is not None:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         return
-    python = layout.PACKAGE.parent / ".venv" / "bin" / "python"
-    if _AGAIN in os.environ or not os.access(python, os.X_OK):
+    python = able()
+    if _AGAIN in os.environ or python is None:
         remedy = "run `make setup`" if layout.in_checkout() else f"{sys.executable} -m pip install {' '.join(missing)}"
         raise Failure(f"reading traces needs {' and '.join(missing)}: {remedy}")
     os.environ[_AGAIN] = "1"
@@ -35,4 +35,12 @@ def ensure() -> None:
         )
     sys.stdout.flush()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # a Python that is only starting answers it at length
-    os.execv(python, [str(python), *script, *sys.argv[1:]])
+    os.execv(python, [python, *script, *sys.argv[1:]])
+
+
+def able() -> str | None:
+    """One that can read traces."""
+    if all(importlib.util.find_spec(name) is not None for name in NEEDED):
+        return sys.executable
+    python = layout.PACKAGE.parent / ".venv" / "bin" / "python"
+    return str(python) if os.access(python, os.X_OK) else None

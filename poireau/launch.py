@@ -1,4 +1,4 @@
-"""Becoming a program with the library preloaded: the same process, its own exit status, its own stdin and stdout."""
+"""What it takes to become a program with the library preloaded: the same process, its own stdin and stdout."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from typing import NoReturn
 
 from poireau import elf, layout, loader, target
 from poireau.errors import NOT_EXECUTABLE, NOT_FOUND, Failure
+
+_SANITIZER = re.compile(r"lib(asan|hwasan|lsan|msan|rtsan|tsan|tysan|ubsan|clang_rt\.\w*san\w*)\b")
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,9 @@ def _preload(ours: Iterable[Path], environment: Mapping[str, str]) -> str:
             raise Failure(f"{path}: LD_PRELOAD takes no path with a space or a colon; install us elsewhere")
     mine = {layout.LIBRARY, *map(layout.extension, layout.FAMILIES)}
     theirs = [entry for entry in loader.preloads(environment) if os.path.basename(entry) not in mine]
-    return ":".join([*paths, *theirs])
+    # A sanitizer's runtime insists on being the first.
+    first = [entry for entry in theirs if _SANITIZER.match(os.path.basename(entry))]
+    return ":".join([*first, *paths, *(entry for entry in theirs if entry not in first)])
 
 
 def become(launch: Launch) -> NoReturn:

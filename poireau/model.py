@@ -71,9 +71,10 @@ class Heap:
         self._known: dict[str, Any] = {}  # what has been asked for
         self._known_of = 0  # events
 
-    def extend(self) -> int:
-        """Reads on: to the end, or to what is there yet. The number of events there were."""
-        return self._reading.extend()
+    def extend(self, ended: Callable[[Rows], object] | None = None) -> int:
+        """Reads on: to the end, or to what is there yet. The number of events there were. `ended` gets the lives that
+        have ended in them."""
+        return self._reading.extend(ended)
 
     def _read(self) -> Reading:
         if not self._reading.begun:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from poireau.model_facts import Facts
 from poireau.model_fold import Fold
@@ -23,8 +23,8 @@ class Reading:
         self._ended: list[Rows] | None = []  # None: too many
         self._room = kept // ROW.itemsize
 
-    def extend(self) -> int:
-        """To the end, or to what is there yet. The number of events there were."""
+    def extend(self, seen: Callable[[Rows], object] | None = None) -> int:
+        """To the end, or to what is there yet. The number of events there were. `seen` gets the lives that ended."""
         before = self.facts.events
         if not self._whole:
             self.begun = self._whole = True
@@ -34,7 +34,10 @@ class Reading:
             if is_empty(batch):
                 break
             self.facts.add(batch)
-            self._keep(self.fold.add(batch))
+            ended = self.fold.add(batch)
+            self._keep(ended)
+            if seen is not None and len(ended):
+                seen(ended)
         return self.facts.events - before
 
     def _keep(self, ended: Rows) -> None:

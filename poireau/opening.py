@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from poireau import resident, told
-from poireau.model import Batch, Heap, Symbolize
+from poireau.model import KEPT, Batch, Heap, Symbolize
 from poireau.reader import Trace, open_trace
 from poireau.tables import Names, Tables
 from poireau.text import plain
@@ -33,10 +33,12 @@ def open(
     follow: bool = False,
     settings: Settings | None = None,
     bar: bool | None = None,
+    kept: int = KEPT,
 ) -> Heap:
     """What is read is the directory of a process, of a run or of many, a CTF or LTTng trace, net://host/... or a pack;
     several make one heap. `follow`: Heap.extend() reads what is written from then on. `bar`: on stderr; otherwise where
-    that is a terminal. Raises Failure: there is nothing that can be read."""
+    that is a terminal. `kept`: bytes of lives that need not be read again. Raises Failure: there is nothing that can be
+    read."""
     from poireau.symbols import Settings, Symbolizer
 
     several = [targets] if isinstance(targets, (str, os.PathLike)) else list(targets)
@@ -48,7 +50,7 @@ def open(
         settings = replace(settings, say=_say)
     symbolize = told.first(trace, Symbolizer(settings).names)
     named = _counting(symbolize) if shown else symbolize
-    heap = Heap(source, named, lambda them: dict.fromkeys(resident.pids(them), True))
+    heap = Heap(source, named, lambda them: dict.fromkeys(resident.pids(them), True), kept)
     heap.extend()
     return heap
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import json
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from poireau import layout
 from poireau.errors import USAGE, Failure
 
 _ASSIGNMENT = re.compile(r"#?([a-z][a-z0-9_]*)\s*=\s*(.+)")  # comments have a space after the #
@@ -23,6 +24,36 @@ class Option:
     @property
     def variable(self) -> str:
         return "POIREAU_" + self.name.upper()
+
+
+@dataclass(frozen=True)
+class Setting:
+    """An option of one process. `origin`: "built-in", a file's path, "environment", "control socket"."""
+
+    name: str
+    value: str
+    default: str
+    origin: str
+    range: str
+    changes: str
+
+
+def in_force(environment: Mapping[str, str]) -> tuple[list[Setting], list[str]]:
+    """What a program that is started with these variables has; and what is wrong in what it was told, a line each. Both
+    come from the library's own reader (config/in_force.cc)."""
+    import subprocess
+
+    done = subprocess.run([layout.native("poireau-config")], env=dict(environment), capture_output=True)
+    if done.returncode != 0:
+        raise Failure(f"poireau-config ended with {done.returncode}: run `make build`")
+    settings, wrong = [], []
+    for line in done.stdout.split(b"\0\n"):
+        kind, *fields = os.fsdecode(line).split("\0")
+        if kind == "option":
+            settings.append(Setting(*fields))
+        elif kind == "wrong":
+            wrong.append(fields[0].removeprefix("poireau: "))
+    return settings, wrong
 
 
 def parse(toml: str) -> list[Option]:
@@ -48,6 +79,8 @@ def environment(settings: Iterable[tuple[str, str]], known: Iterable[Option]) ->
     variables = {}
     for name, value in settings:
         if name not in by_name:
+            import difflib
+
             near = difflib.get_close_matches(name, by_name, n=1)
             hint = f"did you mean {near[0]}?" if near else "`poireau config` lists them"
             raise Failure(f"there is no option {name}: {hint}", USAGE)

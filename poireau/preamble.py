@@ -106,11 +106,11 @@ class Preamble:
     def _sampling(self) -> list[str]:
         often = sorted(self.periods, key=lambda period: -self.periods[period])
         how = ", ".join(dict.fromkeys(_period(*period) for period in often[:_SHOWN]))
+        if len(often) > _SHOWN:  # as sample_period = auto makes them
+            how = f"{_period(*min(often))} to every {_period(*max(often))}"
         exact = bool(often) and all(period <= 1 for period, _ in often)
         said = [
-            f"{'every call' if exact else f'a sample every {how}'}{', ...' if len(often) > _SHOWN else ''}"
-            if often
-            else "",
+            ("every call" if exact else f"a sample every {how}") if often else "",
             f"{self.samples:,} sample{'s' * (self.samples != 1)}",
             "nothing lost" if not self.lost else "incomplete",
             f"what ended before {clock(self.forgotten)} is forgotten (trace_limit)" if self.forgotten else "",

@@ -31,6 +31,7 @@ class Process:
     user: int  # effective
     users: frozenset[int]  # real, effective, saved, of file systems
     page_tables: int  # bytes
+    resident: int = 0  # too
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ def look(pid: int) -> Process | None:
         user=users[1],
         users=frozenset(users),
         page_tables=int(said.get("VmPTE", "0").split()[0]) * 1024,
+        resident=int(said.get("VmRSS", "0").split()[0]) * 1024,
     )
 
 

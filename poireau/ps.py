@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import resource
+import threading
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from poireau import figures, processes, sockets
@@ -14,15 +17,15 @@ from poireau.errors import Failure
 from poireau.estimate import Estimate
 from poireau.processes import Process
 from poireau.reach import silence, state, user_name
-from poireau.text import plain, table
+from poireau.text import as_size, plain, table
 
 SCHEMA = "poireau.ps"
 SCHEMA_VERSION = 1
 SECONDS = 0.3
-AT_ONCE = 200  # connections
+SPARE = 64  # descriptors that are not connections
 MOST_WAITING = 4  # a program that takes no turn keeps what waits; `ctl` is to find room among it
-HEADS = ("PID", "USER", "PROGRAM", "PERIOD", "SAMPLES", "LIVE", "DROPS", "COST", "ERRORS", "STATE")
-NUMBERS = ("PID", "SAMPLES", "LIVE", "DROPS", "COST", "ERRORS")
+HEADS = ("PID", "USER", "PROGRAM", "RSS", "LIVE", "PERIOD", "SAMPLES", "DROPS", "COST", "ERRORS", "STATE")
+NUMBERS = ("PID", "RSS", "LIVE", "SAMPLES", "DROPS", "COST", "ERRORS")
 
 
 @dataclass(frozen=True)
@@ -51,23 +54,25 @@ def survey(seconds: float = SECONDS) -> Survey:
     found = [listener for listener in everywhere if _may_be_ours(listener.name)]
     crowded = [listener for listener in found if listener.waiting >= MOST_WAITING]
     open_ones = [listener for listener in found if listener.waiting < MOST_WAITING]
-    for begin in range(0, len(open_ones), AT_ONCE):
-        for row in _ask(open_ones[begin : begin + AT_ONCE], seconds, complaints):
+    at_once = max(SPARE, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE)
+    for begin in range(0, len(open_ones), at_once):
+        for row in _ask(open_ones[begin : begin + at_once], seconds, complaints):
             rows.setdefault(row.process.pid, row)
-    for process in filter(_is_ours, _all()):
-        if process.pid in rows:
-            continue
+    for process in filter(_is_ours, _all(rows)):
         if any(listener.name.is_of(process) for listener in crowded):
-            rows[process.pid] = _silent(process)
+            trace = processes.trace_of(process.pid)
+            rows[process.pid] = Row(process, f"idle: {silence(process, trace)}", _place(trace))
         else:
             unheard = state(process)
             if unheard is not None and unheard.looked:
-                rows[process.pid] = Row(process, unheard.text, _trace(process))
+                rows[process.pid] = Row(process, unheard.text, _place(processes.trace_of(process.pid)))
     return Survey([rows[pid] for pid in sorted(rows)], complaints)
 
 
-def _all() -> Iterator[Process]:
+def _all(but: Container[int]) -> Iterator[Process]:
     for pid in processes.pids():
+        if pid in but:
+            continue
         try:
             process = processes.look(pid)
         except Failure:
@@ -103,28 +108,34 @@ def _ask(listeners: Sequence[sockets.Listener], seconds: float, complaints: list
                 continue  # it has just ended, or its network is closed to us
             if process is not None and _is_ours(process):
                 exchanges.append((process, Exchange(connection, [Request("stats")])))
+        # To find their traces takes about as long as they take to answer.
+        traces: dict[int, Path | None] = {}
+        search = threading.Thread(target=_find, args=([process.pid for process, _ in exchanges], traces), daemon=True)
+        search.start()
         talk([exchange for _, exchange in exchanges], seconds)
+        search.join()
     for process, exchange in exchanges:
-        yield _row(process, exchange)
+        yield _row(process, exchange, traces.get(process.pid))
 
 
-def _row(process: Process, exchange: Exchange) -> Row:
+def _find(pids: Iterable[int], traces: dict[int, Path | None]) -> None:
+    for pid in pids:
+        traces[pid] = processes.trace_of(pid)
+
+
+def _row(process: Process, exchange: Exchange, trace: Path | None) -> Row:
+    place = _place(trace)
     if exchange.failure is not None:
-        return Row(process, plain(str(exchange.failure)), _trace(process))
+        return Row(process, plain(str(exchange.failure)), place)
     if not exchange.answers:
-        return _silent(process)
+        return Row(process, f"idle: {silence(process, trace)}", place)
     answer = exchange.answers[0]
     if answer["ok"] is not True:
-        return Row(process, plain(str(answer.get("error"))), _trace(process))
-    return Row(process, "answers", _trace(process), answer)
+        return Row(process, plain(str(answer.get("error"))), place)
+    return Row(process, "answers", place, answer)
 
 
-def _silent(process: Process) -> Row:
-    return Row(process, f"idle: {silence(process)}", _trace(process))
-
-
-def _trace(process: Process) -> str | None:
-    trace = processes.trace_of(process.pid)
+def _place(trace: Path | None) -> str | None:
     return None if trace is None else processes.place(trace)
 
 
@@ -134,14 +145,14 @@ def as_text(rows: Sequence[Row]) -> str:
 
 def _cells(row: Row) -> list[str]:
     process, stats = row.process, row.stats
-    who = [str(process.pid), user_name(process.user), plain(process.program)]
+    who = [str(process.pid), user_name(process.user), plain(process.program), as_size(process.resident)]
     if stats is None:
         return [*who, *"-" * 6, row.state]
     return [
         *who,
+        figures.live_text(stats),
         figures.period(stats),
         str(figures.number(stats, "samples")),
-        figures.live_text(stats),
         str(sum(count for count in figures.group(stats, "drops").values() if type(count) is int)),
         f"{figures.number(figures.group(stats, 'governor'), 'cost_ppm') / 1e4:.2f}%",
         str(figures.number(stats, "errors")),
@@ -161,8 +172,7 @@ def _described(row: Row) -> dict[str, Any]:
         "program": process.program,
         "state": row.state,
         "trace": row.trace,
-        "live_bytes": None if live is None else live.value,
-        "live_bytes_margin": None if live is None else live.margin,
-        "live_bytes_ci95": None if live is None else [live.low, live.high],
+        "rss_bytes": process.resident,
+        "live": None if live is None else live.as_json(),
         "stats": None if row.stats is None else {k: v for k, v in row.stats.items() if k not in ("ok", "do")},
     }

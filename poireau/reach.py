@@ -8,6 +8,7 @@ import shlex
 import socket
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from poireau import glimpse, processes, sockets
 from poireau.errors import NO_ANSWER, NOT_PRELOADED, REFUSED, USAGE, Failure
@@ -102,12 +103,16 @@ def _unreachable(process: Process) -> Failure:
     name = called(process)
     why = state(process)
     if why is None:
-        command = processes.command(process.pid)
-        remedy = f"; restart with: {shlex.join(['poireau', 'run', '--', *command])}" if command else ""
-        return Failure(f"{name} is not preloaded{remedy}", NOT_PRELOADED)
+        return not_preloaded(process)
     if not why.looked:
         return Failure(f"{name}: {why.text}", why.status)
     return Failure(f"{name} is preloaded, but has no control socket: {why.text}", why.status)
+
+
+def not_preloaded(process: Process) -> Failure:
+    command = processes.command(process.pid)
+    remedy = f"; restart with: {shlex.join(['poireau', 'run', '--', *command])}" if command else ""
+    return Failure(f"{called(process)} is not preloaded{remedy}", NOT_PRELOADED)
 
 
 @dataclass(frozen=True)
@@ -125,7 +130,8 @@ def state(process: Process) -> Unheard | None:
         if not processes.is_preloaded(process.pid):
             return None
     except OSError as error:
-        return Unheard(f"we may not look into it ({error.strerror})", REFUSED, False)
+        who = "its user may, and root with CAP_SYS_PTRACE"
+        return Unheard(f"we may not look into it ({error.strerror}): {who}", REFUSED, False)
     trace = processes.trace_of(process.pid)
     asked = processes.variable(process.pid, "POIREAU_CONTROL")
     settings = {} if trace is None else glimpse.settings_of(trace)
@@ -145,9 +151,9 @@ def _off(value: str | None) -> bool:
     return (value or "").lower() in ("0", "no", "off", "false")
 
 
-def silence(process: Process) -> str:
-    """How long it has sampled nothing, and when it may answer."""
-    trace = processes.trace_of(process.pid)
+def silence(process: Process, trace: Path | None = None) -> str:
+    """How long it has sampled nothing, and when it may answer. `trace`: its, if that is known already."""
+    trace = trace or processes.trace_of(process.pid)
     settings = {} if trace is None else glimpse.settings_of(trace)
     dormant = _off(settings.get("armed", processes.variable(process.pid, "POIREAU_ARMED")))
     if dormant or settings.get("sample_period") == "0":

@@ -1,4 +1,4 @@
-"""The command that makes a recorded program's calls again, on one allocator after the other, and compares them.
+"""Makes a recorded program's calls again, on one allocator after the other, and compares them.
 
 The work is done by poireau-replay (native/replay.cc), a process of its own for each run, under the allocator that is
 preloaded. Here runs are put in order and their results read; replay_text.py tells them.
@@ -6,7 +6,6 @@ preloaded. Here runs are put in order and their results read; replay_text.py tel
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import os
@@ -19,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from poireau import elf, layout, loader, replay_text
+from poireau import elf, layout, loader
 from poireau.errors import Failure
 from poireau.text import as_size, plain
 
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 MAGIC = b"POIRCALL"  # native/replay_calls.h
 NEEDED = ("malloc", "calloc", "realloc", "free")
 C_LIBRARY = re.compile(r"libc\.so\.6|libc-[\d.]+\.so")
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B?)", re.IGNORECASE)
 Result = Mapping[str, Any]
 
 
@@ -40,66 +38,8 @@ class Allocator:
     recorded: bool = False
 
 
-def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Its parser."""
-    verb = verbs.add_parser(
-        "replay",
-        help="make a recorded program's calls again, on any allocator",
-        description="Makes the calls that `run --every-call` recorded (or `export calls` wrote) again: each thread's "
-        "in their order, each when the call that its block waits for is done. Tells the time of a call, the most "
-        "memory in use, page faults, and whatever could not be done as it was recorded.",
-    )
-    verb.add_argument("target", metavar="TRACE", nargs="+", help="a trace, or a file of calls")
-    verb.add_argument("--process", metavar="PID", type=int, help="of several; otherwise the one with most calls")
-    verb.add_argument("--lib", metavar="LIB", action="append", default=[], help="libjemalloc.so.2, ...; several times")
-    verb.add_argument("--threads", metavar="N", type=_threads, default=0, help="as-recorded (the default), or so many")
-    verb.add_argument("--repeat", metavar="N", type=_positive, default=3, help="runs of each allocator (3)")
-    verb.add_argument("--touch", choices=("none", "byte", "page", "all"), default="page", help="write to blocks (page)")
-    verb.add_argument("--pace", metavar="N", type=float, default=0, help="N times as fast as recorded; 1: as recorded")
-    verb.add_argument("--ahead", metavar="N", type=_positive, default=1000, help="calls a thread may be ahead (1000)")
-    verb.add_argument("--max-memory", metavar="SIZE", type=_size, help="most it may take; half of what is available")
-    verb.add_argument("--json", action="store_true", help="everything, for a program to read")
-    verb.set_defaults(act=_replay, reads_traces=True)
-
-
-def _threads(text: str) -> int:
-    return 0 if text == "as-recorded" else _positive(text)
-
-
-def _positive(text: str) -> int:
-    if not text.isascii() or not text.isdecimal() or not 0 < int(text) <= 1_000_000:
-        raise argparse.ArgumentTypeError(f"{text} is no number from 1 to 1000000")
-    return int(text)
-
-
-def _size(text: str) -> int:
-    found = _SIZE.fullmatch(text.strip())
-    if found is None:
-        raise argparse.ArgumentTypeError(f"{text} is no size")
-    return int(float(found[1]) * 1024 ** " KMGT".index(found[2].upper() or " "))
-
-
-def _replay(parsed: argparse.Namespace) -> int:
-    with _file_of_calls(parsed.target, parsed.process) as path:
-        facts = look(path)
-        allocators = [recorded_allocator(facts), *map(allocator, parsed.lib)]
-        most = memory(facts, parsed.max_memory)
-        options = ["--touch", parsed.touch, "--max-memory", str(most), "--ahead", str(parsed.ahead)]
-        options += ["--threads", str(parsed.threads)] if parsed.threads else []
-        options += ["--pace", str(parsed.pace)] if parsed.pace else []
-        runs: dict[Allocator, list[Result]] = {each: [] for each in allocators}
-        for _ in range(parsed.repeat):  # interleaved: what else the machine does befalls all of them
-            for each in runs:
-                runs[each].append(perform(path, each, options))
-    if parsed.json:
-        print(json.dumps(replay_text.as_json(facts, runs), indent=2))
-    else:
-        print("\n".join(replay_text.as_text(facts, runs)))
-    return 0
-
-
 @contextlib.contextmanager
-def _file_of_calls(targets: Sequence[str], pid: int | None) -> Iterator[Path]:
+def file_of_calls(targets: Sequence[str], pid: int | None) -> Iterator[Path]:
     """The one that was given, or one made of the traces for as long as it takes."""
     if len(targets) == 1 and _is_calls(targets[0]):
         yield Path(targets[0])

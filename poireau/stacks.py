@@ -30,7 +30,7 @@ _RUNTIME = re.compile(
 _WRAPPERS = re.compile(
     r"(?:std|__gnu_cxx|boost::container|boost::alloc\w*)::.*"  # containers, strings, allocators, smart pointers
     r"|alloc::(?:alloc|raw_vec|vec|string|boxed|collections|sync|rc|slice|str|fmt|borrow)::.*"  # Rust
-    r"|__r(?:ust|g|dl)_\w+|hashbrown::raw::.*"
+    r"|__r(?:ust|g|dl)_\w+|hashbrown::.*"
     r"|operator (?:new|delete)(?:\[\])?"
     r"|(?:__libc_|__interceptor_)?(?:malloc|calloc|realloc|reallocarray|memalign|aligned_alloc|posix_memalign|valloc)"
     r"|w?cs?n?dup|strn?dup|v?asprintf|get(?:line|delim)"
@@ -41,6 +41,9 @@ _WRAPPERS = re.compile(
     r"|(?:CRYPTO|OPENSSL)_(?:zalloc|malloc|realloc|strn?dup)"
     r"|(?:sqlite3(?:Db)?(?:Malloc|Realloc)\w*|sqlite3MemMalloc)"
     r"|(?:.*(?:_|::))?(?:m|re|c)alloc(?:_?(?:or_die|zero|safe|checked|nofail|usable_size|array))?"  # of anybody
+)
+_OF_RUST = re.compile(
+    r"<&?(?:mut )?(?:(?:std|alloc|hashbrown)::|[\w\[\]]+ as (?:std|core|alloc)::|.* as alloc::\w+::spec_)"
 )
 _DECORATED = re.compile(r"[<( ]")
 _OPERATOR = re.compile(r"\(anonymous namespace\)|\boperator ?(?:\(\)|<=>|<<=?|>>=?|[<>]=?|->\*?|(?=\w))")
@@ -115,7 +118,9 @@ class Stacks:
         own = re.compile(more) if more else None
         functions = ask_each(
             self.names.functions,
-            lambda name: _WRAPPERS.fullmatch(qualified(name)) or (own is not None and own.search(name)),
+            lambda name: (
+                _WRAPPERS.fullmatch(qualified(name)) or _OF_RUST.match(name) or (own is not None and own.search(name))
+            ),
         )
         modules = ask_each([module.path for module in self.tables.modules], _RUNTIME.fullmatch)
         return functions[self.names.function][self.places] | modules[np.asarray(self.tables.frame_module)][self.frames]

@@ -31,6 +31,15 @@ def duration(seconds: float) -> str:
     return f"{seconds / 86400:.0f} days"
 
 
+def age(seconds: float) -> str:
+    """To two digits, however short: 3.8 s, 12 ms, 150 us."""
+    if seconds < 10:
+        unit, size = next((each for each in (("s", 1.0), ("ms", 1e-3)) if seconds >= 0.995 * each[1]), ("us", 1e-6))
+        number = seconds / size
+        return f"{number:.0f} {unit}" if number >= 9.95 or number == round(number) else f"{number:.1f} {unit}"
+    return duration(seconds)
+
+
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> Iterator[str]:
     """Lines; the columns named in `right` hold numbers."""
     widths = [max(len(row[i]) for row in (heads, *rows)) for i in range(len(heads))]

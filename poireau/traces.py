@@ -1,4 +1,4 @@
-"""Which trace somebody means who names a path, a pid, or nothing: the newest run's."""
+"""Which trace somebody means who names a path, a pid, a program, or nothing: the newest run's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from poireau import processes
+from poireau import configured, processes, reach
 from poireau.errors import USAGE, Failure
 from poireau.text import duration, plain
 
@@ -30,13 +30,16 @@ def meant(targets: Sequence[str], directory: str | None = None) -> Meant:
     environment = {"POIREAU_TRACE": directory} if directory else os.environ
     if not targets:
         run = newest_run(environment)
-        return Meant((str(run),), f"using {plain(str(run))} ({_age(run)})")
+        return Meant((str(run),), f"using run {_called(run)}")
     paths, said = [], []
     for target in targets:
         if target.isascii() and target.isdecimal():
             found = of_process(int(target), environment)
-            said.append(f"using {plain(str(found))} ({_age(found)})")
+            said.append(f"using {_called(found)}")
             paths.append(str(found))
+        elif "/" not in target and not os.path.exists(target) and (named := newest_run_of(target, environment)):
+            said.append(f"using run {_called(named)}")
+            paths.append(str(named))
         else:
             paths.append(target)
     return Meant(tuple(paths), "; ".join(said))
@@ -44,7 +47,10 @@ def meant(targets: Sequence[str], directory: str | None = None) -> Meant:
 
 def parent(environment: Mapping[str, str]) -> Path:
     """Where preload/trace_place.cc has the traces of the same environment."""
-    for variable, below in (("POIREAU_TRACE", ""), ("STATE_DIRECTORY", ""), ("XDG_STATE_HOME", "poireau/traces")):
+    option = configured.value("trace", environment)
+    if option:
+        return Path(option)
+    for variable, below in (("STATE_DIRECTORY", ""), ("XDG_STATE_HOME", "poireau/traces")):
         named = (
             environment.get(variable, "").split(":")[0] if variable == "STATE_DIRECTORY" else environment.get(variable)
         )
@@ -64,6 +70,15 @@ def newest_run(environment: Mapping[str, str]) -> Path:
     raise Failure(f"there is no trace in {where}: name one, or record one with `poireau run -- PROGRAM`", USAGE)
 
 
+def newest_run_of(name: str, environment: Mapping[str, str]) -> Path | None:
+    """Of a program, or as it is said of a run: server, server-123."""
+    for run in _newest_first(parent(environment), _RUN):
+        _, program, pid, _ = _RUN.fullmatch(run.name).groups()  # type: ignore[union-attr]
+        if name in (program, f"{program}-{pid}"):
+            return run
+    return None
+
+
 def of_process(pid: int, environment: Mapping[str, str]) -> Path:
     """That of the process that has the id now, or had it last."""
     own = processes.trace_of(pid)
@@ -77,10 +92,23 @@ def of_process(pid: int, environment: Mapping[str, str]) -> Path:
         if _PROCESS.fullmatch(process.name)[3] == str(pid)  # type: ignore[index]
     ]
     if not found:
-        raise Failure(
-            f"there is no trace of process {pid} in {where} (a directory of that name would be ./{pid})", USAGE
-        )
+        raise _untraced(pid, where)
     return max(found, key=lambda process: process.name)
+
+
+def _untraced(pid: int, where: Path) -> Failure:
+    if processes.look(pid) is None:
+        return Failure(f"there is no process {pid}, and no trace of one in {plain(str(where))}", USAGE)
+    try:
+        process = reach.find(pid)
+    except Failure as failure:
+        return failure
+    why = reach.state(process)
+    if why is None:
+        return reach.not_preloaded(process)
+    if not why.looked:
+        return Failure(f"{reach.called(process)}: {why.text}", why.status)
+    return Failure(f"{reach.called(process)} is preloaded, but has no trace so far: {reach.silence(process)}", USAGE)
 
 
 def _newest_first(directory: Path, form: re.Pattern[str]) -> Iterator[Path]:
@@ -91,6 +119,11 @@ def _newest_first(directory: Path, form: re.Pattern[str]) -> Iterator[Path]:
     return (directory / name for name in sorted(names, reverse=True))
 
 
-def _age(trace: Path) -> str:
-    begun = calendar.timegm(time.strptime(trace.name[:15], "%Y%m%d-%H%M%S"))
-    return f"begun {duration(max(0, time.time() - begun))} ago"
+def _called(trace: Path) -> str:
+    """server-123 (2 min ago): /path."""
+    parts = _PROCESS.fullmatch(trace.name) or _RUN.fullmatch(trace.name)
+    if parts is None:
+        return plain(str(trace))
+    begun = calendar.timegm(time.strptime(parts[1], "%Y%m%d-%H%M%S"))
+    ago = duration(max(0, time.time() - begun))
+    return f"{plain(parts[2])}-{parts[3]} ({ago} ago): {plain(str(trace))}"

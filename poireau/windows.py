@@ -44,10 +44,10 @@ def window_of(heap: Heap, selection: Selection) -> tuple[int, int]:
 
 def lives_of(heap: Heap, selection: Selection, since: int | None = None, until: int | None = None) -> Iterator[Any]:
     """Those of the processes and threads that it is about, in parts, that are alive at some time of the window."""
-    return (_about(heap, lives, selection) for lives in heap.lives(since, until))
+    return (about(heap, lives, selection) for lives in heap.lives(since, until))
 
 
-def _about(heap: Heap, lives: Any, selection: Selection) -> Any:
+def about(heap: Heap, lives: Any, selection: Selection) -> Any:
     return lives[_theirs(heap, lives, selection)] if selection.processes or selection.threads else lives
 
 
@@ -101,7 +101,7 @@ def chosen(
         at, lives = _peak(heap, selection, of_stacks)
         return at, at, iter([Part(lives)])
     if what == "in-use" and selection.until is None:
-        return until, until, iter([Part(_about(heap, heap.live(), selection))])
+        return until, until, iter([Part(about(heap, heap.live(), selection))])
     if what == "in-use":
         return until, until, (Part(lives) for lives in lives_of(heap, selection, until - 1, until))
     every = lives_of(heap, selection, since, until)
@@ -136,7 +136,7 @@ def in_memory(heap: Heap, selection: Selection) -> tuple[Part, tuple[str, ...]]:
     found = resident.of(heap, selection.processes)
     if found.complaints and not len(found.lives):
         raise Failure(found.complaints[0], USAGE)
-    lives = _about(heap, found.lives, selection)
+    lives = about(heap, found.lives, selection)
     size = lives["size"].to_numpy(np.float64)
     return Part(lives, weight=lives["resident"].to_numpy(np.float64) / np.maximum(size, 1.0)), found.complaints
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "config/explain.h"
+#include "preload/auto_period.h"
 #include "preload/journal.h"
 
 namespace poireau::control {
@@ -78,6 +79,7 @@ const OptionInfo* change(Answer& answer, std::string_view name, std::string_view
     refuse(answer, option, name, value, result);
     return nullptr;
   }
+  if (option == config::find("sample_period")) auto_period::start_over();
   Text scratch;
   const std::string_view now = option->show(scratch);
   if (now != before.view()) journal::option_changed(option->name(), now);

@@ -85,8 +85,12 @@ void add_numbers(Answer& answer, std::string_view names, std::span<const uint64_
 
 void add_stats(Answer& answer) noexcept {
   add_counters(answer);
-  answer.number("sample_period", options.sample_period.load(std::memory_order_relaxed))
-      .truth("by_calls", options.sample_by.load(std::memory_order_relaxed) == SampleBy::calls)
+  const uint64_t period = options.sample_period.load(std::memory_order_relaxed);
+  if (period == kAutoPeriod)
+    answer.text("sample_period", "auto");
+  else
+    answer.number("sample_period", period);
+  answer.truth("by_calls", options.sample_by.load(std::memory_order_relaxed) == SampleBy::calls)
       .truth("armed", options.armed.load(std::memory_order_relaxed))
       .number("overlong_cycles", stats.overlong.load(std::memory_order_relaxed))
       .number("cycles_per_second", clock::ticks_per_second())

@@ -84,8 +84,10 @@ void set(Answer& answer, const Request& request) noexcept {
 
 void get(Answer& answer, const Request& request) noexcept {
   if (!request.has_option) return answer.fail("get needs an option");
-  if (const OptionInfo* const option = look_up(answer, request.option); option != nullptr)
-    add_option(begin(answer, Verb::get), *option);
+  const OptionInfo* const option = look_up(answer, request.option);
+  if (option == nullptr) return;
+  add_option(begin(answer, Verb::get), *option);
+  if (option == config::find("sample_period")) add_state(answer);
 }
 
 void arm(Answer& answer, Verb verb) noexcept {

@@ -97,7 +97,8 @@ void route() noexcept {
 #define ROUTE_resize ROUTE_allocate
 #define ROUTE_store ROUTE_allocate
 #define ROUTE_release(name)
-#define ROUTE_ask(name)
+#define ROUTE_ask(name) \
+  if (next.name != nullptr) real.name = owned_##name;
 #define ROUTE_answer(name)
 #define HOOK_ROW(shape, library, name, ...) ROUTE_##shape(name)
 #ifndef POIREAU_EXTENSION_dlmalloc

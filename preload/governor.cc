@@ -4,6 +4,7 @@
 #include <atomic>
 
 #include "config/options.h"
+#include "preload/auto_period.h"
 #include "preload/base/sys.h"
 #include "preload/clock.h"
 #include "preload/sandbox.h"
@@ -32,6 +33,7 @@ constinit std::atomic<uint64_t> seen_use{0};     // of the CPU, in nanoseconds
 constinit std::atomic<int> owner{0};             // whose all this is, if the kernel may be asked
 constinit std::atomic<uint64_t> over_budget{0};  // nanoseconds of use
 constinit std::atomic<bool> warned{false};
+constinit std::atomic<bool> grew{false};  // the automatic period, at the last look
 
 template <typename Value>
 [[gnu::always_inline]] inline auto value(const std::atomic<Value>& atomic) noexcept {
@@ -51,6 +53,9 @@ Rule rule_of(std::string_view option) noexcept {
 [[gnu::noinline]] uint64_t in_nanoseconds(uint64_t ticks) noexcept {
   return static_cast<uint64_t>(Wide{ticks} * kSecond / clock::ticks_per_second());
 }
+
+bool is_auto() noexcept { return value(options.sample_period) == kAutoPeriod; }
+bool grows() noexcept { return is_auto() && auto_period::grows(); }
 
 bool may_ask() noexcept { return sandbox::state() == sandbox::State::open; }
 
@@ -76,9 +81,10 @@ uint64_t cost() noexcept { return value(cost_now); }
 uint64_t budget() noexcept { return value(options.overhead_budget); }
 
 uint64_t period() noexcept {
-  const uint64_t asked = value(options.sample_period), times = stretch();
+  const uint64_t set = value(options.sample_period), times = stretch();
   if (!value(options.armed)) return 0;
-  if (times == kOne || asked != value(governed_period)) return asked;
+  const uint64_t asked = set == kAutoPeriod ? auto_period::now() : set;
+  if (times == kOne || set != value(governed_period) || grows()) return asked;
   const auto longer = static_cast<uint64_t>(std::min(Wide{asked} * times / kOne, Wide{kLongestPeriod}));
   return longer < kMillion ? longer : longer & ~uint64_t{1023};  // easier to read
 }
@@ -90,7 +96,8 @@ uint64_t guard() noexcept {
 
 Rule rule_of_period() noexcept {
   if (budget() == 0 || value(options.sample_period) <= 1) return Rule::off;
-  return guard() == kGuardAll && !set_by_user("overhead_budget") ? Rule::off : rule_of("sample_period");
+  if (guard() == kGuardAll && !set_by_user("overhead_budget")) return Rule::off;
+  return is_auto() ? Rule::governed : rule_of("sample_period");
 }
 
 Rule rule_of_guards() noexcept { return budget() == 0 || guard() == kGuardAll ? Rule::off : rule_of("guard"); }
@@ -101,8 +108,9 @@ std::string_view note_of(Rule rule) noexcept {
 
 void describe(Text& text) noexcept {
   const uint64_t every = period();
+  const std::string_view note = grows() ? " (auto)" : note_of(rule_of_period());
   if (every <= 1) {
-    text << (every == 0 ? "sampling is off" : "every call a sample");
+    text << (every == 0 ? "sampling is off" : "every call a sample") << (every != 0 && is_auto() ? note : "");
     return;
   }
   text << "a sample every ";
@@ -110,7 +118,7 @@ void describe(Text& text) noexcept {
     text << every << " calls";
   else
     text.bytes(every) << (every % 1024 == 0 ? "" : " bytes");
-  text << note_of(rule_of_period());
+  text << note;
 }
 
 Scale next(Scale now, Spent spent, uint64_t budget, Rule guards, Rule period) noexcept {
@@ -154,7 +162,9 @@ bool look(uint64_t now) noexcept {
 
   const Rule guards = rule_of_guards(), period = rule_of_period();
   Scale scale{guards == Rule::governed ? guard_share() : kOne, period == Rule::governed ? stretch() : kOne};
-  scale = next(scale, spent, budget(), guards, period);
+  // What the period takes while it grows by itself is a price known beforehand, and not asked for again.
+  const bool growing = grows(), did = grew.exchange(growing, std::memory_order_relaxed);
+  if (!growing && !did) scale = next(scale, spent, budget(), guards, period);
   put(guards_now, scale.guards);
   put(stretch_now, scale.period);
   put(governed_period, value(options.sample_period));

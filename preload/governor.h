@@ -10,6 +10,7 @@
 /// No program is blind: one that sleeps has the budget of one that uses a fifth of a processor. That is a millisecond a
 /// second at the usual budget, or some ten samples at their dearest, with all caches cold. And only what a longer
 /// period would have spared makes it longer: samples, not the turns of live control, nor visits that come to nothing.
+/// Nor is it heard while `sample_period = auto` grows (auto_period.h).
 namespace poireau::governor {
 
 /// What a period is multiplied with now, times kOne; never less.
@@ -28,7 +29,7 @@ enum class Rule : uint8_t { governed, pinned, off };
 [[nodiscard]] Rule rule_of_guards() noexcept;
 /// " (governed)", " (pinned)" or nothing.
 [[nodiscard]] std::string_view note_of(Rule rule) noexcept;
-/// "a sample every 512KiB (governed)", "every call a sample", "sampling is off"
+/// "a sample every 512KiB (governed)", "a sample every 16 bytes (auto)", "every call a sample", "sampling is off"
 void describe(Text& text) noexcept;
 
 /// Looks at the clocks if it is time to. True if `period` has changed enough to be told.

@@ -29,6 +29,7 @@ template <typename Form>
 
 [[gnu::cold]] void complete() noexcept {
   real = next;
+  real.malloc_usable_size = owned_malloc_usable_size;
   // glibc's own calls realloc by name, which would count it twice.
   if (next.reallocarray == nullptr || map_of(next.reallocarray) == map_of(next.prctl))
     real.reallocarray = reallocarray_over_realloc;

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "config/options.h"
+#include "preload/auto_period.h"
 #include "preload/bootstrap.h"
 #include "preload/callers.h"
 #include "preload/clock.h"
@@ -67,15 +68,17 @@ void notice_fork() noexcept {
   if (process::is_new_child() && process::forked()) forked();
 }
 
+[[gnu::cold, gnu::noinline]] void tell_period() noexcept {
+  Text period;
+  journal::option_changed("sample_period", period.bytes(governor::period()).view());
+}
+
 /// What is done now and then, by whoever comes along: at most once a millisecond, and in 1/256 of a CPU's time, but for
 /// who was interrupted meanwhile.
 [[gnu::cold, gnu::noinline]] void take_turn(uint64_t due, uint64_t now) noexcept {
   const uint64_t millisecond = clock::ticks_per_second() / 1000;
   if (!next_turn.compare_exchange_strong(due, now + millisecond, std::memory_order_relaxed)) return;
-  if (governor::look(now)) {
-    Text period;
-    journal::option_changed("sample_period", period.bytes(governor::period()).view());
-  }
+  if (governor::look(now)) tell_period();
   control::serve();
   const uint64_t rest = std::min(256 * (clock::ticks() - now), 50 * millisecond);
   if (rest > millisecond) next_turn.store(now + rest, std::memory_order_relaxed);
@@ -115,6 +118,8 @@ void settle(const Request& request, const Verdict& verdict, bool granted) noexce
   add(stats.samples, 1);
   add(stats.sampled_bytes, request.size);
   add(stats.counted_bytes, sampler.take_since());
+  if (auto_period::count()) [[unlikely]]
+    tell_period();
 }
 
 void afterwards(const Request& request) noexcept {

@@ -19,6 +19,7 @@
 #include "preload/real.h"
 #include "preload/report.h"
 #include "preload/sampled.h"
+#include "preload/sampled_room.h"
 #include "preload/sandbox.h"
 #include "preload/stack.h"
 #include "preload/stats.h"
@@ -87,13 +88,15 @@ void end(const Claim& claim, std::string_view function, const void* caller) noex
   tracked_alloc::finish(claim, death, policy());
 }
 
-Wanted wanted_of(const Request& request, const Verdict& verdict) noexcept {
+/// `before`: what could be used of the block that is resized; 0: none is.
+Wanted wanted_of(const Request& request, const Verdict& verdict, size_t before) noexcept {
   return {request.size,
           request.alignment,
           static_cast<uint8_t>(request.kind),
           zeroes(request.kind),
           {verdict.period, (sampler.since() + Sampler::weight(request.size)) & tracked_alloc::Birth::kMostSince,
-           sampler.picked_by_calls(), clock::ticks(), thread_number(), stack_number(request.caller)}};
+           sampler.picked_by_calls(), clock::ticks(), thread_number(), stack_number(request.caller)},
+          room::of(request, before)};
 }
 
 static_assert(static_cast<int>(tracked_alloc::Drop::sealed) - 1 == POIREAU_DROP_SANDBOX &&
@@ -197,7 +200,7 @@ bool check_slack(const Claim& claim, std::string_view function, const void* call
 void* place(const Request& request, const Verdict& verdict) noexcept {
   const Metered metered(verdict.since);
   if (!may_have_home(request)) return nullptr;
-  void* const home = find_home(request, wanted_of(request, verdict));
+  void* const home = find_home(request, wanted_of(request, verdict, 0));
   if (home != nullptr) settle(request, verdict, true);
   return home;
 }
@@ -209,9 +212,9 @@ void* move_in(const Request& request, const Verdict& verdict, void* ptr) noexcep
   if (request.size == 0 || map_of(next.malloc_usable_size) != map_of(next.realloc) || !may_have_home(request))
     return nullptr;
   const int error = errno;
-  const size_t size = real.malloc_usable_size(ptr);
+  const size_t size = next.malloc_usable_size(ptr);
   if (size == 0) return nullptr;  // some don't know before their own constructor
-  void* const home = find_home(request, wanted_of(request, verdict));
+  void* const home = find_home(request, wanted_of(request, verdict, size));
   if (home == nullptr) return nullptr;
   std::memcpy(home, ptr, std::min(size, request.size));
   real.free(ptr);
@@ -252,7 +255,7 @@ bool release(void* ptr, Release with, size_t size, const void* caller) noexcept 
           .block = &claim.block,
           .function = name_of(with),
           .caller = caller});
-  else if (size != kNoSize && size != claim.block.size)
+  else if (size != kNoSize && (size < claim.block.size || size > claim.block.room))
     tell({.error = Error::wrong_size,
           .address = claim.block.address,
           .block = &claim.block,
@@ -266,6 +269,7 @@ bool release(void* ptr, Release with, size_t size, const void* caller) noexcept 
 
 bool measure(const void* ptr, size_t& size) noexcept {
   size = 0;
+  room::asked();
   if (bootstrap::contains(ptr)) {
     size = bootstrap::size_of(ptr);
     return true;
@@ -313,23 +317,24 @@ Loan borrow(const Request& request, void* ptr) noexcept {
     metered.go_on(verdict.since);
   }
   if (verdict.period != 0 && request.size != 0 && may_have_home(request)) {
-    const Wanted wanted = wanted_of(request, verdict);
+    const Wanted wanted = wanted_of(request, verdict, claim.block.room);
     if (tracked_alloc::resize(claim, wanted)) {
       journal::resized(claim.id);
       settle(request, verdict, true);
       return {done, ptr};
     }
     if (void* const home = find_home(request, wanted); home != nullptr) {
-      std::memcpy(home, ptr, std::min(claim.block.size, request.size));
+      std::memcpy(home, ptr, std::min(claim.block.room, request.size));
       end(claim, name_of(request.kind), request.caller);
       settle(request, verdict, true);
       return {done, home};
     }
   }
-  const size_t kept = std::min(claim.block.size, request.size);
+  const size_t kept = std::min(claim.block.room, request.size);
   // What nobody can have is to be refused by the function that was called, in its own way.
   constexpr size_t kAbsurd = size_t{1} << 47;
-  void* const copy = real.malloc(std::max<size_t>(request.size < kAbsurd ? request.size : kept, 1));
+  const size_t lent_size = room::matters(claim.block.room, request.size) ? claim.block.room : request.size;
+  void* const copy = real.malloc(std::max<size_t>(request.size < kAbsurd ? lent_size : kept, 1));
   if (copy == nullptr) {
     tracked_alloc::put_back(claim);
     if (tested) settle(request, verdict, false);
@@ -338,7 +343,7 @@ Loan borrow(const Request& request, void* ptr) noexcept {
   std::memcpy(copy, ptr, kept);
   // Some resizes zero what is new, and take for old all that the block could hold.
   if (zeroes(request.kind)) {
-    const size_t room = real.malloc_usable_size(copy);
+    const size_t room = next.malloc_usable_size(copy);
     if (room > kept) std::memset(static_cast<char*>(copy) + kept, 0, room - kept);
   }
   verdict.way = tested ? Way::real : Way::pass;

@@ -78,13 +78,14 @@ struct Attempt {
   }
 };
 
-/// How `ask` answers for a block of ours: with its size; that it can't be changed in place.
+/// How `ask` answers for a block of ours: with how much may be used; with the block, if that is enough. In place it
+/// doesn't grow.
 template <typename Result>
-Result answer_of(size_t size) noexcept {
+Result answer_of([[maybe_unused]] void* ptr, size_t usable, [[maybe_unused]] size_t wanted) noexcept {
   if constexpr (std::is_pointer_v<Result>)
-    return nullptr;
+    return wanted <= usable ? ptr : nullptr;
   else
-    return size;
+    return usable;
 }
 
 }  // namespace poireau
@@ -164,19 +165,21 @@ Result answer_of(size_t size) noexcept {
     return real.name arguments;                                                                         \
   }
 
-#define SHAPE_ask(name, result, parameters, arguments, bytes, alignment) \
-  HOOK_COLD result owned_##name parameters {                             \
-    size_t usable;                                                       \
-    if (sampled::measure(ptr, usable)) return answer_of<result>(usable); \
-    return real.name arguments;                                          \
-  }                                                                      \
-  HOOK_EXPORT result name parameters {                                   \
-    if (tracked_alloc::owns(ptr)) [[unlikely]]                           \
-      return owned_##name arguments;                                     \
-    return real.name arguments;                                          \
+// The first question comes here whatever block it is about, real.name == owned_name: that there are any is to be known.
+#define SHAPE_ask(name, result, parameters, arguments, bytes, alignment)             \
+  HOOK_COLD result owned_##name parameters {                                         \
+    size_t usable;                                                                   \
+    if (sampled::measure(ptr, usable)) return answer_of<result>(ptr, usable, bytes); \
+    real.name = next.name;                                                           \
+    return real.name arguments;                                                      \
+  }                                                                                  \
+  HOOK_EXPORT result name parameters {                                               \
+    if (tracked_alloc::owns(ptr)) [[unlikely]]                                       \
+      return owned_##name arguments;                                                 \
+    return real.name arguments;                                                      \
   }
 
-// The size asked, not the one rounded up: a sampled block is exactly as large as it was asked for.
+// The size asked, not the one rounded up: a sampled block may be exactly as large as it was asked for.
 #define SHAPE_answer(name, result, parameters, arguments, bytes, alignment) \
   HOOK_EXPORT result name parameters { return bytes; }
 

@@ -40,7 +40,7 @@ CXX: Layers = {
         "preload/introduction.*",
         "base config tables facts sampler stack events tracked_alloc",
     ),
-    "governor": ("preload/governor.*", "base config tables facts"),
+    "governor": ("preload/governor.* preload/auto_period.*", "base config tables facts"),
     "report": (
         "preload/report.* preload/report_text.*",
         "base config tables facts stack events journal governor tracked_alloc",
@@ -57,7 +57,7 @@ CXX: Layers = {
         "base config tables facts sampler real stack report faults sampled tracked_alloc",
     ),
     "wire": ("preload/control_request.* preload/control_answer.*", "base"),
-    "native": ("poireau/native/*", "base tables events"),
+    "native": ("poireau/native/*", "base tables events tracked_alloc"),
     "above": (
         "preload/lifecycle.* preload/control.cc preload/control_socket.* "
         "preload/control_options.* preload/control_stats.* preload/control_verbs.*",
@@ -68,7 +68,7 @@ CXX: Layers = {
 
 PYTHON: Layers = {
     "errors": ("poireau/errors.py poireau/version.py", ""),
-    "ours": ("poireau/layout.py poireau/options.py", "errors"),
+    "ours": ("poireau/layout.py poireau/options.py poireau/configured.py", "errors"),
     "text": ("poireau/text.py", ""),
     "events": ("poireau/events.py poireau/tables.py", "errors"),
     "reader": ("poireau/reader/* poireau/native/*", "errors ours events"),
@@ -80,35 +80,42 @@ PYTHON: Layers = {
     "analysis": (
         "poireau/selection.py poireau/views.py poireau/stacks.py poireau/diff.py poireau/grouping.py poireau/naming.py "
         "poireau/windows.py poireau/preamble.py poireau/leaks.py poireau/leak_*.py poireau/reached.py "
-        "poireau/suppressions.py poireau/misuse.py poireau/series.py",
+        "poireau/suppress*.py poireau/misuse.py poireau/series.py",
         "errors text events estimate model",
     ),
     "report": ("poireau/report/*", "errors ours text events estimate model analysis"),
     "control": (
         "poireau/control.py poireau/processes.py poireau/sockets.py poireau/glimpse.py "
         "poireau/reach.py poireau/snapshot.py poireau/traces.py",
-        "errors text events roots",
+        "errors ours text events roots",
     ),
     "live": ("poireau/ctl.py poireau/ps.py poireau/figures.py", "errors text events estimate roots control"),
     "scan": (
-        "poireau/scan.py poireau/scan_*.py poireau/core_file.py poireau/autopsy.py poireau/autopsy_*.py",
+        "poireau/scan.py poireau/scan_*.py poireau/core_file.py",
         "errors text ours events reader symbols estimate model analysis control",
     ),
+    "autopsy": ("poireau/autopsy.py poireau/autopsy_*.py", "errors text events estimate model analysis report control"),
     "elf": ("poireau/elf.py poireau/loader.py", "errors"),
     "target": ("poireau/target.py", "errors elf ours"),
-    "running": ("poireau/launch.py poireau/doctor.py poireau/guards.py poireau/finding.py", "errors elf ours target"),
+    "running": (
+        "poireau/launch.py poireau/following.py poireau/lttng.py poireau/doctor.py poireau/doctor_*.py "
+        "poireau/guards.py poireau/finding.py",
+        "errors ours text estimate roots control live elf target",
+    ),
     "front": (
-        "poireau/__init__.py poireau/cli.py poireau/shell.py poireau/__main__.py poireau/ask.py poireau/asking.py "
-        "poireau/give.py poireau/serve.py poireau/replay*.py poireau/recording.py poireau/interpreter.py "
+        "poireau/__init__.py poireau/cli.py poireau/shell.py poireau/__main__.py poireau/asking.py "
+        "poireau/giving.py poireau/picturing.py poireau/parsing.py poireau/grammar.py poireau/schemas.py "
+        "poireau/serve.py poireau/replay*.py "
+        "poireau/recording.py poireau/news.py poireau/interpreter.py "
         "poireau/commands/* poireau/shell_*.py poireau/ci.py poireau/ci_*.py poireau/pytest_plugin.py",
-        "errors ours text events reader symbols estimate model opening analysis report control live scan elf target "
-        "running",
+        "errors ours text events reader symbols estimate model opening analysis report control live scan autopsy "
+        "elf target running",
     ),
 }
 
 PRELOADED = ("preload", "tracked_alloc", "config")
 # Programs of the build, never inside anybody's process.
-TOOLS = {"config/describe.cc", "config/documents.h", "preload/describe_events.cc"}
+TOOLS = {"config/describe.cc", "config/documents.h", "config/in_force.cc", "preload/describe_events.cc"}
 # What allocates, throws, locks, or runs code before main: nothing to have inside somebody else's malloc.
 BANNED = set(
     "condition_variable deque filesystem format forward_list fstream functional future iomanip iostream istream list "

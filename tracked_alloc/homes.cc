@@ -72,7 +72,7 @@ Range slack_before(const Record& record) noexcept {
   return {record.guarded ? record.home : std::max(record.home, record.address - kReach), record.address};
 }
 Range slack_behind(const Record& record) noexcept {
-  const uintptr_t end = record.home + record.pages * kPage, block_end = record.address + record.size;
+  const uintptr_t end = record.home + record.pages * kPage, block_end = record.address + record.room;
   return {block_end, record.guarded ? end : std::min(end, block_end + kReach)};
 }
 void surround_with_noise(const Record& record) noexcept {
@@ -95,7 +95,7 @@ bool unmap_gib(const Record& record) noexcept {
   return true;
 }
 
-/// Makes a home end behind its block of `size` bytes. A GiB home grows and shrinks for it; a block that somebody
+/// Makes a home end behind the `size` bytes of its block. A GiB home grows and shrinks for it; a block that somebody
 /// enlarges step by step would else be copied as often.
 bool reach(Id id, Record& record, size_t size) noexcept {
   const uintptr_t end = record.home + record.pages * kPage;
@@ -121,7 +121,7 @@ bool reach(Id id, Record& record, size_t size) noexcept {
 /// Whether a freed block that was poisoned still is.
 void look_for_writes_into(const Record& record) noexcept {
   if (settings.found_writes == nullptr || !record.poisoned) return;
-  const noise::Damage damage = noise::look(record.address, record.address + record.size);
+  const noise::Damage damage = noise::look(record.address, record.address + record.room);
   if (damage.first != 0) settings.found_writes(describe(record), damage);
 }
 
@@ -213,7 +213,8 @@ void begin(const Settings& wanted) noexcept {
 bool begun() noexcept { return ready.load(std::memory_order_acquire); }
 
 Home allocate(const Wanted& wanted, const Policy& policy) noexcept {
-  placement::Wish wish{wanted.size, std::max(wanted.alignment, alignof(max_align_t)), false};
+  const size_t block_room = std::max(wanted.size, wanted.room);
+  placement::Wish wish{block_room, std::max(wanted.alignment, alignof(max_align_t)), false};
   const size_t pages = placement::pages_for(wish);
   if (pages == 0 || !std::has_single_bit(wanted.alignment)) return {nullptr, Drop::size};
   if (pages::guards_lost()) mend_guards();
@@ -223,7 +224,7 @@ Home allocate(const Wanted& wanted, const Policy& policy) noexcept {
   const ration::Draw draw = ration::draw(policy.guard, size_class, pages, random(), wanted.birth.time,
                                          policy.ticks_per_second, policy.guard_share);
   wish.guarded = draw.guarded && guards_work() && (settings.before_guards == nullptr || settings.before_guards());
-  in_gib = in_gib || (wish.guarded && wanted.size > guards->largest);
+  in_gib = in_gib || (wish.guarded && block_room > guards->largest);
 
   Candidate found = find_home(wish, pages, in_gib);
   if (found.drop != Drop::none && wish.guarded) {
@@ -240,13 +241,14 @@ Home allocate(const Wanted& wanted, const Policy& policy) noexcept {
   record.poisoned = false;
   record.damaged = false;
   record.size = wanted.size;
+  record.room = block_room;
   record.guard_chance = draw.chance;
   record.birth = wanted.birth;
   record.death = {};
   record.uses++;
   const uint32_t note = record.note.exchange(0, std::memory_order_relaxed);
   record.keepsake = 0;
-  if (wanted.zeroed && !found.fresh) std::memset(pointer(record.address), 0, record.size);
+  if (wanted.zeroed && !found.fresh) std::memset(pointer(record.address), 0, record.room);
   surround_with_noise(record);
   weigh(record, 1).born.fetch_add(1, std::memory_order_relaxed);
   if (wish.guarded) guarded_homes.fetch_add(1, std::memory_order_relaxed);
@@ -274,7 +276,7 @@ Claim claim(const void* ptr) noexcept {
   if (state == State::absent || state == State::part || record.home == 0) return got;
   got.block = describe(record);
   got.offset = static_cast<ptrdiff_t>(address - got.block.address);
-  const bool within = got.offset >= 0 && static_cast<size_t>(got.offset) < std::max<size_t>(got.block.size, 1);
+  const bool within = got.offset >= 0 && static_cast<size_t>(got.offset) < std::max<size_t>(got.block.room, 1);
   got.found = Claim::Found::nowhere;
   if (state == State::watched && got.offset == 0)
     got.found = Claim::Found::watched;
@@ -300,17 +302,17 @@ void finish(const Claim& claim, const Death& death, const Policy& policy) noexce
   record.death = death;
   weigh(record, -1).gone.fetch_add(1, std::memory_order_relaxed);
   // What the program made of its pages' rights would have gone with them.
-  if (record.size >= kMapped) static_cast<void>(pages::protect(pointer(record.home), record.pages * kPage, true));
+  if (record.room >= kMapped) static_cast<void>(pages::protect(pointer(record.home), record.pages * kPage, true));
   if (!record.guarded) {
     record.poisoned = policy.poison;
-    if (policy.poison) noise::fill(record.address, record.address + record.size);
+    if (policy.poison) noise::fill(record.address, record.address + record.room);
     region::become(record, State::busy, State::freed);
     const cache::Leaving leaving = cache::put(claim.id, policy.cache, death.time);
     for (unsigned i = 0; i < leaving.count; ++i) let_go(leaving.homes[i]);
     return;
   }
   guarded_homes.fetch_sub(1, std::memory_order_relaxed);
-  record.keepsake = keepsakes::keep(record.address, record.size);
+  record.keepsake = keepsakes::keep(record.address, record.room);
   const bool closed =
       claim.id.area == kGibArea ? unmap_gib(record) : guards->close(pointer(record.home), record.pages * kPage);
   if (!closed) {
@@ -326,15 +328,16 @@ void put_back(const Claim& claim) noexcept { region::become(region::record_of(cl
 
 bool resize(const Claim& claim, const Wanted& wanted) noexcept {
   Record& record = region::record_of(claim.id);
-  const size_t before = record.size;
+  const size_t before = record.room, now = std::max(wanted.size, wanted.room);
   const uintptr_t end_before = record.address + before;
   if (record.address % std::max<size_t>(wanted.alignment, 1) != 0) return false;
-  const bool fits_slot = claim.id.area != kGibArea || wanted.size <= region::kMostSlotPages * kPage;
-  if (wanted.size < before / 2 && before > kPage && fits_slot) return false;  // its pages are worth more elsewhere
-  if (!reach(claim.id, record, wanted.size)) return false;
-  if (wanted.zeroed && wanted.size > before) std::memset(pointer(record.address + before), 0, wanted.size - before);
+  const bool fits_slot = claim.id.area != kGibArea || now <= region::kMostSlotPages * kPage;
+  if (now < before / 2 && before > kPage && fits_slot) return false;  // its pages are worth more elsewhere
+  if (!reach(claim.id, record, now)) return false;
+  if (wanted.zeroed && now > before) std::memset(pointer(record.address + before), 0, now - before);
   weigh(record, -1).born.fetch_sub(1, std::memory_order_relaxed);
   record.size = wanted.size;
+  record.room = now;
   record.kind = wanted.kind;
   record.birth = wanted.birth;
   weigh(record, 1).born.fetch_add(1, std::memory_order_relaxed);
@@ -345,12 +348,12 @@ bool resize(const Claim& claim, const Wanted& wanted) noexcept {
   return true;
 }
 
-bool measure(const void* ptr, size_t& size) noexcept {
+bool measure(const void* ptr, size_t& room) noexcept {
   const region::Place place = region::find(reinterpret_cast<uintptr_t>(ptr));
   if (!place.ours) return false;
   const Record& record = region::record_of(place.id);
   if (!record.live() || record.address != reinterpret_cast<uintptr_t>(ptr)) return false;
-  size = record.size;
+  room = record.room;
   return true;
 }
 
@@ -423,7 +426,7 @@ pages::Mechanism mechanism() noexcept { return guards->mechanism; }
 
 Block describe(const Record& record) noexcept {
   return {record.address, record.size,         record.kind,  record.alignment_log2, record.guarded,
-          record.live(),  record.guard_chance, record.birth, record.death};
+          record.live(),  record.guard_chance, record.birth, record.death,          record.room};
 }
 
 }  // namespace poireau::tracked_alloc

@@ -44,8 +44,9 @@ struct Policy {
 struct Wanted {
   size_t size, alignment;
   uint8_t kind;
-  bool zeroed;
+  bool zeroed;  // all that may be used
   Birth birth;
+  size_t room = 0;  // that may be used, if more than `size`
 };
 /// Why there was no home.
 enum class Drop : uint8_t { none, sealed, limit, memory, size };
@@ -80,8 +81,8 @@ void put_back(const Claim& claim) noexcept;
 /// Gives it another size where it is, and another birth. False: its home doesn't allow that; still claimed.
 [[nodiscard]] bool resize(const Claim& claim, const Wanted& wanted) noexcept;
 
-/// The block's size, without claiming it; false: it is no live block.
-[[nodiscard]] bool measure(const void* ptr, size_t& size) noexcept;
+/// How much of the block may be used, without claiming it; false: it is no live block.
+[[nodiscard]] bool measure(const void* ptr, size_t& room) noexcept;
 
 /// Calls `visit(claim)` for each live block in turn; meanwhile nobody can free it.
 template <typename Visit>

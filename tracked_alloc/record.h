@@ -51,6 +51,7 @@ struct alignas(128) Record {             // so that a chunk's records are whole 
   uint32_t uses;               // blocks it has had, this one included
   std::atomic<uint32_t> note;  // the caller's, about this block; 0 when it is born
   uint64_t keepsake;           // where the freed block's content is kept; 0: nowhere (keepsakes.h)
+  size_t room;                 // of the block that the program may use, at least its size
 
   [[nodiscard]] State state(std::memory_order order = std::memory_order_acquire) const noexcept {
     return static_cast<State>(state_and_turn.load(order) & 0xff);

@@ -47,7 +47,7 @@ bool in_use(const Record& record) noexcept {
 /// How far the address is from the block; 0 within.
 size_t distance(const Record& record, uintptr_t address) noexcept {
   if (address < record.address) return record.address - address;
-  const uintptr_t end = record.address + std::max<size_t>(record.size, 1);
+  const uintptr_t end = record.address + std::max<size_t>(record.room, 1);
   return address < end ? 0 : address - end + 1;
 }
 
@@ -69,7 +69,7 @@ Around look_around(uintptr_t address) noexcept {
 bool put_content_back(const Record& record, uintptr_t page, uintptr_t to) noexcept {
   if (!in_use(record) || record.live()) return false;
   const uintptr_t from = std::max(page, record.address);
-  const uintptr_t end = std::min(page + kPage, record.address + record.size);
+  const uintptr_t end = std::min(page + kPage, record.address + record.room);
   return from < end && keepsakes::restore(record.keepsake, from - record.address,
                                           reinterpret_cast<void*>(to + (from - page)), end - from) != 0;
 }

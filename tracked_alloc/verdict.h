@@ -25,6 +25,7 @@ struct Block {
   uint32_t guard_chance;
   Birth birth;
   Death death;  // where !live
+  size_t room;  // bytes that may be used, at least `size`
 };
 
 struct Verdict {

@@ -10,9 +10,13 @@ from __future__ import annotations
 import argparse
 from importlib import import_module
 
-NAMES = "lttng watch leaks freed flame stream errors whatis check autopsy completion man".split()
+EVERYDAY = "run ps top leaks flame stream errors ctl".split()
+MORE = (
+    "watch live freed peak diff whatis autopsy check attach lttng lib export pack replay serve "
+    "config doctor completion man"
+).split()
+NAMES = (*EVERYDAY, *MORE)
 
 
-def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    for name in NAMES:
-        import_module(f"poireau.commands.{name}").add_to(verbs)
+def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser], name: str) -> None:
+    import_module(f"poireau.commands.{name}").add_to(verbs)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +13,7 @@ from poireau.estimate import Estimate
 from poireau.naming import places
 from poireau.preamble import Preamble
 from poireau.report import words
+from poireau.report.style import Style as Style
 from poireau.selection import Selection, clock
 from poireau.stacks import NOWHERE, Stacks
 from poireau.text import plain
@@ -25,25 +24,6 @@ FRAMES = 3
 LIMIT = 20
 _NARROW = 30  # the least that is left for names
 GREY, RED, BLUE, BOLD = "2", "31", "34", "1"
-
-
-@dataclass(frozen=True)
-class Style:
-    width: int | None = None  # None: as wide as it gets
-    colours: bool = False
-
-    @classmethod
-    def of(cls, out: TextIO) -> Style:
-        terminal = out.isatty()
-        environment = os.environ
-        forced = environment.get("CLICOLOR_FORCE", "0") not in ("", "0")
-        colours = forced or (terminal and environment.get("TERM") != "dumb")
-        return cls(
-            shutil.get_terminal_size().columns if terminal else None, colours and not environment.get("NO_COLOR")
-        )
-
-    def paint(self, text: str, colour: str) -> str:
-        return f"\x1b[{colour}m{text}\x1b[0m" if self.colours and colour and text else text
 
 
 @dataclass(frozen=True)

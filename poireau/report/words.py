@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,10 @@ from poireau.stacks import qualified
 from poireau.text import as_size, plain
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+_LONGEST = 4096  # characters of a name that is looked at
+_INLINE = r"std::(?:__cxx11::|__1::)?"  # the standard library's own version of itself
+_OF_CHAR = re.compile(rf"{_INLINE}basic_(\w+)<char(?:, {_INLINE}char_traits<char>)?(?:, {_INLINE}allocator<char>)? ?>")
+_ALLOCATOR = re.compile(rf", {_INLINE}allocator<(?:[^<>]|<[^<>]*>)*> ?(?=>)")
 _EVEN = 0.15  # ends of an interval that differ by less are as good as the same
 
 
@@ -84,7 +89,7 @@ def place(file: str, line: int) -> str:
 
 def function(name: str, width: int | None = None) -> str:
     """In at most `width` characters: without its arguments if it must be, then without its middle."""
-    name = plain(name)
+    name = plain(_as_written(name))
     if width is None or len(name) <= width:
         return name
     name = qualified(name)
@@ -92,6 +97,17 @@ def function(name: str, width: int | None = None) -> str:
         return name
     kept = max(width - 1, 1)
     return name[: kept // 3] + "…" + name[len(name) - (kept - kept // 3) :] if kept > 2 else name[:width]
+
+
+def _as_written(name: str) -> str:
+    """std::string and std::vector<int>, rather than what these stand for."""
+    if "std::" not in name or len(name) > _LONGEST:
+        return name
+    name = _OF_CHAR.sub(r"std::\1", name)
+    shorter = _ALLOCATOR.sub("", name)
+    while shorter != name:
+        name, shorter = shorter, _ALLOCATOR.sub("", shorter)
+    return name
 
 
 def key(row: Mapping[str, Any], by: str, several: bool, width: int | None = None) -> str:

@@ -19,6 +19,7 @@ PYTHON = measure.ROOT / ".venv" / "bin" / "python"
 OWN_LIMIT, LTTNG_LIMIT = 1 / 3, 1 / 0.4  # us an event: 3 and 0.4 million a second
 NEW_LIMIT, KEPT_LIMIT = 1e6 / 15_000, 1.0  # us an address: 15 thousand and a million a second
 SECONDS_LIMIT, MEMORY_LIMIT = 6.0, 1024  # MiB
+LISTING_LIMIT, START_LIMIT = 1.0, 0.1  # s
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Figures:
     new: float
     kept: float
     reports: dict[str, dict[str, float]]  # question -> seconds, cpu_seconds, bytes
+    listing: dict[str, float]  # command -> seconds
 
     @property
     def slowest(self) -> float:
@@ -50,7 +52,7 @@ def measure_all(library: Path) -> Figures:
     rates = run("reading", library)
     own, lttng = (1e6 / statistics.median(rates[name]) for name in ("own", "lttng"))
     named = run("symbolizing")
-    return Figures(own, lttng, 1e6 / named["new"], 1e6 / named["kept"], run("reporting"))
+    return Figures(own, lttng, 1e6 / named["new"], 1e6 / named["kept"], run("reporting"), run("listing", library))
 
 
 def verdicts(figures: Figures) -> list[Verdict]:
@@ -61,6 +63,8 @@ def verdicts(figures: Figures) -> list[Verdict]:
         Verdict("an address named from the cache", figures.kept, KEPT_LIMIT, "us"),
         Verdict("a report of 1 M events, 100 k stacks", figures.slowest, SECONDS_LIMIT, "s"),
         Verdict("its memory", figures.largest, MEMORY_LIMIT, "MiB"),
+        Verdict("`ps` of 200 processes", figures.listing["ps"], LISTING_LIMIT, "s"),
+        Verdict("`lib`, from start to end", figures.listing["lib"], START_LIMIT, "s"),
     ]
 
 

@@ -70,7 +70,8 @@ class LoadTest : public testing::Test {
   std::string directory_;
 };
 
-const std::string kNoSize = "not a size (a whole number, with a suffix like 512KiB or 32M if you like); keeping 512KiB";
+const std::string kNoSize =
+    "not auto or a size (a whole number, with a suffix like 512KiB or 32M if you like); keeping 512KiB";
 
 TEST_F(LoadTest, NoSourceAtAllLeavesTheDefaultsInSilence) {
   load(
@@ -155,7 +156,7 @@ TEST_F(LoadTest, ABadValueIsToldWithFileLineAndKey) {
     EXPECT_EQ(lines_about("# one\n\nsample_period = \"" + std::string(bad) + "\""),
               Lines{"poireau: /poireau.toml:3: sample_period = \"" + std::string(bad) + "\": " + kNoSize});
   EXPECT_EQ(lines_about("sample_period = 2TiB"),
-            Lines{"poireau: /poireau.toml:1: sample_period = \"2TiB\": out of range (0..1TiB); keeping 512KiB"});
+            Lines{"poireau: /poireau.toml:1: sample_period = \"2TiB\": out of range (auto, 0..1TiB); keeping 512KiB"});
   EXPECT_EQ(lines_about("\nsampl_period = 1"),
             Lines{"poireau: /poireau.toml:2: no option is called \"sampl_period\"; did you mean sample_period?"});
   EXPECT_EQ(lines_about("sample_period = \"a\tb\x01\xff\""),

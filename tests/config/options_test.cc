@@ -79,6 +79,15 @@ TEST_F(OptionsTest, ABadSizeLeavesTheValueAndOrigin) {
   EXPECT_EQ(origin(*find("sample_period")), "built-in");
 }
 
+TEST_F(OptionsTest, APeriodMayBeAutomatic) {
+  EXPECT_EQ(put("sample_period", "auto"), SetResult::ok);
+  EXPECT_EQ(period(), kAutoPeriod);
+  EXPECT_EQ(text_of("sample_period"), "auto");
+  for (const char* text : {"AUTO", "auto ", "automatic", "a"})
+    EXPECT_EQ(put("sample_period", text), SetResult::malformed) << text;
+  EXPECT_EQ(put("cache", "auto"), SetResult::malformed);
+}
+
 TEST_F(OptionsTest, ASizeMayHoldAZeroByteOnlyToBeRefused) {
   EXPECT_EQ(put("sample_period", std::string_view("5\0", 2)), SetResult::malformed);
 }

@@ -90,7 +90,8 @@ def ask(pid: int, *words: object, wait: float = 20) -> dict[str, object]:
     """The one answer, that is there within `wait` seconds."""
     done = poireau("ctl", "--json", "--wait", wait, pid, *words)
     assert (done.returncode, done.stderr) == (0, ""), done
-    return json.loads(done.stdout)  # type: ignore[no-any-return]
+    (answer,) = json.loads(done.stdout)["answers"]
+    return answer  # type: ignore[no-any-return]
 
 
 def rows() -> dict[int, dict[str, object]]:
@@ -104,8 +105,9 @@ def test_a_running_program_is_listed_with_what_it_does(start: Start, traces_pare
     row = rows()[pid]
     assert row["state"] == "answers"
     assert Path(row["trace"]).is_relative_to(traces_parent)
-    sigma = row["live_bytes_margin"] / 1.96
-    assert abs(row["live_bytes"] - 20_000_000) < 6 * sigma + 200_000
+    low, high = row["live"]["ci95"]
+    assert abs(row["live"]["value"] - 20_000_000) < 6 * (high - low) / 2 / 1.96 + 200_000
+    assert row["rss_bytes"] > 1_000_000
     assert row["stats"]["governor"]["period"] == "pinned"
     line = next(line for line in poireau("ps", "--wait", 2).stdout.splitlines() if line.split()[0] == str(pid))
     assert "64KiB pinned" in line and " \u00b1 " in line
@@ -161,7 +163,7 @@ def test_a_snapshot_is_a_trace_of_what_is_alive(start: Start, tmp_path: Path) ->
     pid = start("keep 3000 10000", "churn 50000000", "slowly").pid
     done = poireau("ctl", "--json", "--wait", 20, pid, "snapshot", "--to", tmp_path / "kept")
     assert done.returncode == 0, done
-    answer = json.loads(done.stdout)
+    (answer,) = json.loads(done.stdout)["answers"]
     kept = traces.read(tmp_path / "kept")
     alive = [each for each in traces.alive(kept.events).values() if each["size"] == 10000]
     sampled = 3000 * 10000 / 65536

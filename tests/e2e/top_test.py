@@ -97,7 +97,7 @@ def test_top_prints_what_it_used_and_what_the_answer_rests_on(run: Callable[...,
         poireau("top", POIREAU_TRACE=str(tmp_path)),
         poireau("top", pid, POIREAU_TRACE=str(tmp_path)),
     ):
-        assert re.fullmatch(rf"using {tmp_path}/\S+ \(begun [\w ]+ ago\)\n", done.stderr), done
+        assert re.fullmatch(rf"using (run )?program\d+-\d+ \([\w ]+ ago\): {tmp_path}/\S+\n", done.stderr), done
         lines = done.stdout.splitlines()
         assert re.fullmatch(rf"\S+\[{pid}\], .* a sample every 4KiB; [\d,]+ samples; nothing lost; .*", lines[0]), lines
         table = next(at for at, line in enumerate(lines) if "FUNCTION" in line)

@@ -7,23 +7,23 @@ import sys
 
 import pytest
 
-from poireau import asking, cli
+from poireau import asking, parsing
 from poireau.errors import Failure
 from tests.conftest import ROOT, clean_environment
 
-READING = (["top"], ["diff"], ["export", "csv"], ["pack"], ["serve"])
+READING = (["top"], ["live"], ["freed"], ["peak"], ["diff"], ["export", "csv"], ["pack"], ["serve"])
 
 
 @pytest.mark.parametrize("command", READING)
 def test_traces_and_options_come_in_any_order(command: list[str]) -> None:
     for words in (["A", "--trace", "T", "B"], ["--trace", "T", "A", "B"], ["A", "B", "--trace", "T"]):
-        parsed = cli._parser().parse_args([*command, *words])
+        parsed = parsing.parse([*command, *words])
         assert (parsed.targets, parsed.trace) == (["A", "B"], "T")
 
 
 @pytest.mark.parametrize("command", READING)
 def test_whoever_names_functions_is_told_where_names_are(command: list[str]) -> None:
-    parsed = cli._parser().parse_args([*command, "--sysroot", "/", "--debug-dir", "/usr", "--debug-dir", "/tmp", "A"])
+    parsed = parsing.parse([*command, "--sysroot", "/", "--debug-dir", "/usr", "--debug-dir", "/tmp", "A"])
     settings = asking._settings(parsed)
     assert (settings.sysroot, settings.debug_directories, settings.debuginfod) == ("/", ("/usr", "/tmp"), False)
 
@@ -35,7 +35,7 @@ def test_places_that_are_not_there_are_told(monkeypatch: pytest.MonkeyPatch) -> 
         (["--debuginfod"], "there are none"),
     ):
         with pytest.raises(Failure, match=why):
-            asking._settings(cli._parser().parse_args(["top", *words]))
+            asking._settings(parsing.parse(["top", *words]))
 
 
 def test_who_has_closed_the_outputs_gets_no_traceback() -> None:

@@ -17,13 +17,14 @@ import pyarrow.parquet
 import pytest
 
 import poireau
-from poireau import layout, recording
+from poireau import layout
+from poireau.commands import run
 from poireau.report import calls, tables
 from poireau.report.exports import Asked
 from poireau.selection import Selection
 from tests.conftest import ROOT
 
-EVERY_CALL = {"POIREAU_" + name.upper(): value for name, value in recording.SETTINGS}
+EVERY_CALL = {"POIREAU_" + name.upper(): value for name, value in run.EVERY_CALL}
 MALLOC, FREE, REALLOC = 1, 2, 3
 STRINGS = ["", "malloc", "free", "realloc"]
 Row = tuple[str, str, int, int]  # kind, function, size, which block: the number of its birth

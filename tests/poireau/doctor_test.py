@@ -122,7 +122,7 @@ def test_a_limit_on_address_space_is_noted(package: Path, install: Callable[...,
     done = subprocess.run(
         [sys.executable, "-c", code, package], capture_output=True, text=True, cwd=layout.PACKAGE.parent
     )
-    assert "note:    address space: at most 4294967296" in done.stdout, done.stderr
+    assert "warning: address space: at most 4294967296" in done.stdout, done.stderr
 
 
 @pytest.mark.parametrize(

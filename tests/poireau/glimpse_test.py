@@ -61,6 +61,16 @@ def test_files_that_are_overwritten_come_in_their_new_order(tmp_path: Path) -> N
     assert glimpse.pace_of(tmp_path).last == 50 * SECOND
 
 
+def test_errors_are_counted_by_kind_wherever_they_are_among_facts(tmp_path: Path) -> None:
+    other = [event("thread", 1, name="use after free"), event("option", 2, name="error", value="overflow")]
+    errors = [event("error", 3, error=kind, function="free") for kind in ("use after free", "overflow")]
+    (tmp_path / "facts_1").write_bytes(packet(*other) + packet(*other, errors[0], *other))
+    (tmp_path / "facts_2").write_bytes(packet(*errors, file=2) + packet(file=2) + b"cut")
+    (tmp_path / "samples_1").write_bytes(packet(errors[0]))
+    assert glimpse.errors_of(tmp_path) == {"use after free": 2, "overflow": 1}
+    assert not glimpse.errors_of(tmp_path / "none")
+
+
 def test_nothing_sampled_is_nothing_known(tmp_path: Path) -> None:
     assert glimpse.pace_of(tmp_path) == Pace() == glimpse.pace_of(tmp_path / "missing")
     (tmp_path / "samples_1").write_bytes(packet(event("checkpoint", 5)))

@@ -215,6 +215,13 @@ def test_a_preloaded_sanitizer_is_left_alone(compile_c: Callable[..., Path], sta
     assert "AddressSanitizer" in refusal(compile_c(EMPTY_MAIN), stand_in, LD_PRELOAD=runtime)
 
 
+def test_a_preloaded_runtime_of_a_sanitizer_stays_the_first(compile_c: Callable[..., Path], stand_in: Path) -> None:
+    runtimes = ["/a/libubsan.so.1", "/b/libclang_rt.ubsan_standalone-x86_64.so"]
+    others = ["/c/libother.so", "/d/libsane.so.1"]
+    before = ":".join([others[0], runtimes[0], others[1], runtimes[1]])
+    assert preload(planned([compile_c(EMPTY_MAIN)], stand_in, LD_PRELOAD=before)) == [*runtimes, str(stand_in), *others]
+
+
 @pytest.mark.parametrize(("mode", "word"), [(0o4755, "setuid"), (0o2755, "setgid")])
 def test_a_program_that_gains_rights_is_left_alone(
     compile_c: Callable[..., Path], stand_in: Path, tmp_path: Path, mode: int, word: str
@@ -293,10 +300,11 @@ def test_programs_are_searched_for_as_execvp_does(tmp_path: Path) -> None:
 # The command itself
 
 
+@pytest.mark.parametrize("how", [[], ["--exec"]])
 def test_the_program_cannot_tell_run_from_a_plain_exec(
-    installed: Path, compile_c: Callable[..., Path], tmp_path: Path
+    installed: Path, compile_c: Callable[..., Path], tmp_path: Path, how: list[str]
 ) -> None:
-    """Same process, arguments, environment, descriptors, signal dispositions, output; only the two additions."""
+    """Same arguments, environment, descriptors, signal dispositions, output; only the two additions."""
     program = script(
         tmp_path / "witness",
         "#!/bin/sh\n"
@@ -311,16 +319,28 @@ def test_the_program_cannot_tell_run_from_a_plain_exec(
         [program, "a", "", "--", "b c"], capture_output=True, text=True, errors="surrogateescape", **more
     )
     ours = poireau(
-        installed, "run", "--period", "1GiB", "--", program, "a", "", "--", "b c", errors="surrogateescape", **more
+        installed,
+        "run",
+        *how,
+        "--period",
+        "1GiB",
+        "--",
+        program,
+        "a",
+        "",
+        "--",
+        "b c",
+        errors="surrogateescape",
+        **more,
     )
     assert ours.returncode == bare.returncode == 7
     assert ours.stdout == bare.stdout
     assert ours.stderr == bare.stderr == "error\n"
 
 
-def test_run_keeps_the_process(installed: Path) -> None:
+def test_run_with_exec_keeps_the_process(installed: Path) -> None:
     with subprocess.Popen(
-        [sys.executable, installed, "run", "--", "sh", "-c", "echo $$; kill -TERM $$"],
+        [sys.executable, installed, "run", "--exec", "--", "sh", "-c", "echo $$; kill -TERM $$"],
         stdout=subprocess.PIPE,
         env=clean_environment(),
         text=True,

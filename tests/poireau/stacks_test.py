@@ -198,6 +198,10 @@ def test_a_qualified_name_is_without_arguments_and_return_types(function: str, e
         ("ztrymalloc_usable_internal", True), ("_PyObject_Malloc", True), ("PyMem_RawMalloc", True),
         ("my_calloc", True),
         ("alloc::raw_vec::RawVec<T,A>::grow_one", True), ("mallocator_of_fun", False), ("get_line_of", False),
+        ("<alloc::alloc::Global>::alloc_impl", True),
+        ("<u8 as alloc::vec::spec_from_elem::SpecFromElem>::from_elem", True),
+        ("<T as core::convert::Into<U>>::into", True), ("<mine::Thing as core::clone::Clone>::clone", False),
+        ("<mine::Thing>::new", False),
         ("getdelim", True), ("Arena::malloc(unsigned long)", True), ("stdlike::f()", False), ("allocate_page", False),
     ],
 )  # fmt: skip

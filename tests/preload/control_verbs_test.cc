@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "config/options.h"
+#include "preload/auto_period.h"
 #include "preload/clock.h"
 #include "preload/poireau.h"
 #include "preload/process.h"
@@ -302,12 +303,28 @@ TEST_F(ControlVerbs, KeepNothingOfTheLine) {
   });
 }
 
+TEST_F(ControlVerbs, AnAutomaticPeriodIsShownAsSuchAndStartsOverWhenSetAgain) {
+  alone([] {
+    EXPECT_EQ(set("sample_period", "auto")["value"], "auto");
+    EXPECT_EQ(get("sample_period")["period"], "1");
+    for (uint64_t i = 0; i < 3 * auto_period::kSamplesOfEach; ++i) auto_period::count();
+    EXPECT_EQ(get("sample_period")["value"], "auto");
+    EXPECT_EQ(get("sample_period")["period"], "8");
+    const Fields stats = ask("stats");
+    EXPECT_EQ(stats["sample_period"], "auto");
+    EXPECT_EQ(stats["period"], "8");
+    EXPECT_EQ(stats["governor.period"], "governed");
+    EXPECT_EQ(set("sample_period", "auto")["before"], "auto");
+    EXPECT_EQ(get("sample_period")["period"], "1");
+  });
+}
+
 TEST_F(ControlVerbs, SayWhatIsWantedInstead) {
-  EXPECT_EQ(
-      set("sample_period", "12Q")["error"],
-      "sample_period: 12Q is not a size (a whole number, with a suffix like 512KiB or 32M if you like) (0..1TiB)");
-  EXPECT_EQ(set("sample_period", "2TiB")["error"], "sample_period: 2TiB is out of range (0..1TiB)");
-  EXPECT_EQ(set("sample_period", "")["error"].substr(0, 45), "sample_period: an empty text is not a size (a");
+  EXPECT_EQ(set("sample_period", "12Q")["error"],
+            "sample_period: 12Q is not auto or a size (a whole number, with a suffix like 512KiB or 32M if you like) "
+            "(auto, 0..1TiB)");
+  EXPECT_EQ(set("sample_period", "2TiB")["error"], "sample_period: 2TiB is out of range (auto, 0..1TiB)");
+  EXPECT_EQ(set("sample_period", "")["error"].substr(0, 45), "sample_period: an empty text is not auto or a");
   EXPECT_EQ(set("control", "on")["error"], "control: on is not one of off, read, full");
   EXPECT_EQ(set("sample_perod", "1")["error"], "no option is called \"sample_perod\"; did you mean sample_period?");
   EXPECT_EQ(get("\n\xff")["error"], "no option is called \"\\x0a\\xff\"");

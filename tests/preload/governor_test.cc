@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "config/options.h"
+#include "preload/auto_period.h"
 #include "preload/clock.h"
 #include "preload/sampler.h"
 #include "preload/sandbox.h"
@@ -273,6 +274,53 @@ TEST_F(GovernorInForceTest, ItMovesWhatIsInForceAndNothingElse) {
   put("sample_period", "1TiB", "built-in");
   for (int i = 0; i < 3; ++i) pass(0.5);
   EXPECT_EQ(period(), uint64_t{1} << 40);
+}
+
+TEST(AutoPeriodTest, DoublesAfterEach1024SamplesUpTo512KiB) {
+  uint64_t samples = 0;
+  for (uint64_t period = 1; period < auto_period::kLongest; period *= 2) {
+    EXPECT_EQ(auto_period::after(samples, false), period);
+    samples += auto_period::kSamplesOfEach;
+    EXPECT_EQ(auto_period::after(samples - 1, false), period);
+  }
+  EXPECT_EQ(samples, 19'456u) << "what a process is sure to have of it";
+  for (const uint64_t more : {samples, 2 * samples, ~uint64_t{0}})
+    EXPECT_EQ(auto_period::after(more, false), auto_period::kLongest);
+  EXPECT_EQ(auto_period::after(13 * auto_period::kSamplesOfEach, true), auto_period::kMostCalls);
+  EXPECT_EQ(auto_period::after(samples, true), auto_period::kMostCalls);
+}
+
+TEST_F(GovernorInForceTest, AnAutomaticPeriodGrowsUngovernedAndIsGovernedFromThenOn) {
+  if (sandbox::state() != sandbox::State::open) GTEST_SKIP() << "under a seccomp filter";
+  put("overhead_budget", "off");
+  pass(0);
+  put("overhead_budget", "0.5%", "built-in");
+  auto_period::start_over();
+  put("sample_period", "auto");
+  EXPECT_EQ(rule_of_period(), governed) << "though the user set it";
+  EXPECT_EQ(guard(), kGuardGoverned) << "though every call is a sample";
+  EXPECT_EQ(description(), "every call a sample (auto)");
+  const auto grow = [](uint64_t doublings) {
+    uint64_t told = 0;
+    for (uint64_t i = 0; i < doublings * auto_period::kSamplesOfEach; ++i) told += auto_period::count();
+    return told;
+  };
+  EXPECT_EQ(grow(10), 10u);
+  EXPECT_EQ(description(), "a sample every 1KiB (auto)");
+  for (int i = 0; i < 4; ++i) pass(0.5);
+  EXPECT_EQ(period(), 1u << 10);
+  EXPECT_EQ(guard_share(), kOne);
+  EXPECT_EQ(grow(20), 9u);
+  EXPECT_EQ(description(), "a sample every 512KiB (governed)");
+  pass(0.5);
+  EXPECT_EQ(stretch(), kOne) << "some of that was of its growth";
+  for (int i = 0; i < 3; ++i) pass(0.5);
+  EXPECT_GT(period(), 16u << 20);
+  put("armed", "off");
+  EXPECT_EQ(period(), 0u);
+  put("armed", "on", "built-in");
+  auto_period::start_over();
+  EXPECT_EQ(period(), 1u) << "whatever the governor made of the last one";
 }
 
 TEST_F(GovernorInForceTest, InASandboxTheTimeOnTheWallIsWhatCounts) {

@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "config/options.h"
+#include "preload/auto_period.h"
 #include "preload/process.h"
 
 namespace poireau {
@@ -100,6 +101,32 @@ TEST_F(Sampling, TakesEveryCallAtPeriodOneInBothModes) {
       ASSERT_EQ(pick.period, 1u);
       ASSERT_EQ(pick.since, Sampler::weight(size));
     }
+}
+
+TEST_F(Sampling, WhileThePeriodDoublesWithTheSamplesTotalsStayUnbiased) {
+  for (const bool by_calls : {false, true}) {
+    SCOPED_TRACE(by_calls);
+    sampler.restart(kSeed);
+    Random random{kSeed};
+    double value = 0, variance = 0, truth = 0;
+    uint64_t samples = 0;
+    for (int i = 0; i < 2'000'000; ++i) {
+      const uint64_t size = random.next() % 64 << (random.next() % 8);
+      const uint64_t now = auto_period::after(samples, by_calls);
+      truth += double(Sampler::weight(size));
+      const Pick pick = request(size, by_calls ? calls(now) : every(now));
+      if (pick.period == 0) continue;
+      ++samples;
+      EXPECT_GE(pick.period, now);
+      const double weight = double(Sampler::weight(size)), step = sampler.picked_by_calls() ? 1 : weight;
+      const double p = pick.period == 1 ? 1 : -std::expm1(-step / double(pick.period));
+      value += weight / p;
+      variance += weight * weight * (1 - p) / (p * p);
+    }
+    EXPECT_GT(samples, 10 * auto_period::kSamplesOfEach);
+    EXPECT_NEAR(value, truth, 6 * std::sqrt(variance));
+    EXPECT_LT(std::sqrt(variance), truth / 20) << "or the test says nothing";
+  }
 }
 
 TEST_F(Sampling, ByCallsTreatsAllSizesAlike) {

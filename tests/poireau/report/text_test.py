@@ -206,6 +206,25 @@ def test_a_function_that_does_not_fit_loses_its_arguments_first_and_then_its_mid
     assert all(len(words.function(name, width)) <= width for width in range(1, 60))
 
 
+STRING = "std::__cxx11::basic_string<char, std::char_traits<char>, std::allocator<char> >"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (f"f({STRING} const&)", "f(std::string const&)"),
+        (f"std::vector<{STRING}, std::allocator<{STRING} > >::resize(int)", "std::vector<std::string>::resize(int)"),
+        (f"f(std::set<{STRING}, std::allocator<{STRING} > >)", "f(std::set<std::string>)"),
+        ("f(std::basic_string_view<char, std::char_traits<char> >)", "f(std::string_view)"),
+        ("f(std::__1::basic_string<char, std::__1::char_traits<char>, std::__1::allocator<char>>)", "f(std::string)"),
+        ("f(std::basic_string<wchar_t>)", "f(std::basic_string<wchar_t>)"),
+        ("std::allocator<int>::allocate(unsigned long)", "std::allocator<int>::allocate(unsigned long)"),
+    ],
+)  # fmt: skip
+def test_strings_and_containers_are_called_what_everybody_calls_them(name: str, said: str) -> None:
+    assert words.function(name) == said
+
+
 def test_losses_are_of_the_processes_that_are_asked_about(heap: Heap) -> None:
     class Lossy:
         def __getattr__(self, name: str) -> Any:
