@@ -24,6 +24,7 @@ BYS = ("stack", "function", "line", "file", "module", "thread", "threads", "size
 TIMES = "60s is so long before the end, +60s after the beginning; or 13:05:40, 2026-03-01T13:05, @1772366700"
 STATUS = "Exit status: 3 under --strict if anything was lost."
 MOST_SECONDS = 1e6
+_NAMED = 20  # threads, of those there are
 
 
 def add_targets(parser: argparse.ArgumentParser) -> None:
@@ -90,7 +91,7 @@ def _frames(text: str) -> int | None:
 
 def pid(text: str) -> int:
     if not text.isascii() or not text.isdecimal() or not 0 < int(text) < 1 << 31:
-        raise argparse.ArgumentTypeError(f"{text} is no pid (`poireau ps` lists them)")
+        raise argparse.ArgumentTypeError(f"{text} is no pid: `poireau ps` lists them")
     return int(text)
 
 
@@ -159,19 +160,53 @@ def selection(
     processes: pd.DataFrame | None = None,
 ) -> Selection:
     """`processes`: the heap's, with the names that were meant."""
-    from poireau.selection import Selection, moment
+    from poireau.selection import Selection
 
-    begin, end = heap.begin, heap.end
     table = heap.processes if processes is None else processes
     return Selection(
-        since=None if since is None else moment(since, begin, end),
-        until=None if until is None else moment(until, begin, end),
+        since=_since(since, heap),
+        until=None if until is None else when(until, heap),
         processes=tuple(number for each in parsed.process for number in _processes(table, each)),
-        threads=tuple(parsed.thread),
+        threads=tuple(_thread(heap, each) for each in parsed.thread),
         focus=parsed.focus,
         ignore=parsed.ignore,
         hide=parsed.hide,
         wrappers=getattr(parsed, "wrappers", ""),
+    )
+
+
+def _since(text: str | None, heap: Heap) -> int | None:
+    """A window may begin before there was anything: --since 1h is as much of an hour as there is."""
+    from poireau.selection import clock, moment
+
+    if text is None:
+        return None
+    found = moment(text, heap.begin, heap.end)
+    if found > heap.end:
+        raise Failure(f"{text} is after the last event, at {clock(heap.end, True)}", USAGE)
+    return max(found, heap.begin)
+
+
+def when(text: str, heap: Heap) -> int:
+    """What is in use at that time is asked. Raises Failure: nothing is known of it."""
+    from poireau.selection import clock, moment
+
+    found = moment(text, heap.begin, heap.end)
+    if found < heap.begin:
+        raise Failure(f"{text} is before the first event, at {clock(heap.begin, True)}", USAGE)
+    if found > heap.end + 1:
+        complain(f"{text} is after the last event: this is as of {clock(heap.end, True)}")
+    return min(found, heap.end + 1)
+
+
+def _thread(heap: Heap, wanted: str) -> str:
+    threads = heap.threads
+    if wanted in threads["name"].tolist() or wanted in map(str, threads["thread"].tolist()):
+        return wanted
+    there = [plain(each) for each in dict.fromkeys(threads["name"].tolist()) if each]
+    more = ", ..." if len(there) > _NAMED else ""
+    raise Failure(
+        f"there is no thread {wanted}; there is {', '.join(there[:_NAMED]) or 'none with a name'}{more}", USAGE
     )
 
 

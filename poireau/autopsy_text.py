@@ -29,7 +29,7 @@ _SECOND = 10**9
 
 
 def lines(of: Autopsy, style: Style) -> Iterator[str]:
-    yield from of.preamble.lines()
+    yield from style.wrapped(of.preamble.lines())
     if of.others:
         others = f"the one with most in use of {of.others + 1} processes; --process PID is for another"
         yield style.paint(others, GREY)
@@ -103,8 +103,8 @@ def _widths(shares: list[float]) -> list[int]:
 def _used(of: Autopsy, style: Style) -> Iterator[str]:
     view = of.used
     now = "now" if of.end.how == "runs" else "at the end"
-    blocks = words.whole(view.total_count, words.number)
-    yield style.paint(f"in use {now}: {words.whole(view.total_bytes)} in {blocks} blocks", BOLD)
+    blocks = words.blocks(view.total_count)
+    yield style.paint(f"in use {now}: {words.whole(view.total_bytes)} in {blocks}", BOLD)
     yield f"  most ever {words.whole(of.peak)} at {clock(of.peak_at)}"
     if 0 < view.samples < _FEW:
         samples = f"{view.samples} sample{'s' * (view.samples != 1)}"
@@ -145,6 +145,9 @@ def _grown(of: Autopsy, growth: Growth, style: Style) -> Iterator[str]:
 
 def _leaks(of: Autopsy, style: Style) -> Iterator[str]:
     found = of.leaks.found
+    if not len(found) and of.leaks.too_early:
+        yield f"leaks: {of.leaks.too_early}"
+        return
     if not len(found):
         yield "leaks: none is evident" + ("" if of.end.how != "runs" else "; `poireau leaks` looks closer")
         return

@@ -100,8 +100,10 @@ def run(command: Sequence[str], settings: Mapping[str, str], traces: Path, hold:
                 os.kill(child, signal.SIGKILL)
                 os.waitpid(child, 0)
                 raise
-    if interrupted:
+    if signal.SIGINT in interrupted:
         raise KeyboardInterrupt
+    if interrupted:
+        raise SystemExit(128 + interrupted[0])
     return Run(directory, status, time.monotonic() - began, tuple(looked), hold)
 
 

@@ -4,8 +4,8 @@ The share of blocks that live longer than an age is that of Kaplan and Meier (19
 blocks it stands for. What is alive when nobody looks any more is censored; what is known from a checkpoint only, or was
 born before the window, enters late, at the age that it had then.
 
-The threshold is the least age beyond which at most SHARE of what survives it is freed, as far as can be seen, and that
-must be WATCHED times as far as the threshold itself: where the hazard does not flatten there is none.
+The threshold is the least age, LEAST or more, beyond which at most SHARE of what survives it is freed, as far as can be
+seen, and that must be WATCHED times as far as the threshold itself: where the hazard does not flatten there is none.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ Flags = NDArray[np.bool_]
 SHARE = 0.05
 WATCHED = 3.0
 ENOUGH = 20  # samples that were freed
+LEAST = 0.1  # seconds; nobody calls younger blocks old
 _AT_RISK = 5.0  # samples, where the curve ends
-HOUR = 3600.0
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,7 @@ class Survival:
 @dataclass(frozen=True)
 class Threshold:
     age: float  # seconds
-    an_hour: float  # of what is older, the share that is freed in an hour
-    freed_later: int  # samples freed at a greater age
+    freed_later: float  # of what gets older, the share that is freed before the age that survival.seen tells
     survival: Survival
 
 
@@ -80,12 +79,10 @@ def threshold(entry: Floats, exit: Floats, freed: Flags, weight: Floats) -> Thre
     flat = np.flatnonzero((alive[-1] >= (1 - SHARE) * alive) & (upto * WATCHED <= curve.seen) & (alive > 0))
     if not len(flat):
         return None
-    age = _rounded(float(upto[flat[0]]))
-    later = freed & (exit > age)
-    watched = float((weight * np.maximum(exit - np.maximum(entry, age), 0.0)).sum())
-    if age * WATCHED > curve.seen or watched <= 0:
+    age = max(_rounded(float(upto[flat[0]])), LEAST)
+    if age * WATCHED > curve.seen:
         return None
-    return Threshold(age, HOUR * float(weight[later].sum()) / watched, int(later.sum()), curve)
+    return Threshold(age, 1 - float(alive[-1]) / curve.at(age), curve)
 
 
 def _before(sorted_ages: Floats, weight: Floats, ages: Floats) -> Floats:

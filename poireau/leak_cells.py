@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poireau import leak_lives
-from poireau.leak_growth import CELLS, Cells
+from poireau.leak_growth import CELLS, Cells, Drawn
 from poireau.leak_lives import Lives
 from poireau.model import Heap
 
@@ -25,11 +25,14 @@ def settled(lives: Lives, row: Numbers, count: int, own: Floats) -> Floats:
     return np.asarray(np.where(np.isnan(own), _OLDER * longest, own))
 
 
-def resized(heap: Heap, lives: Lives, row: Numbers, count: int) -> Flags:
-    """Sites whose blocks are what others have become by realloc, for the most part."""
-    names = heap.text(np.unique(lives["function"]))
-    by = np.unique(lives["function"])[[str(name).endswith(("realloc", "reallocarray")) for name in names]]
-    again = (row >= 0) & (lives.resized | np.isin(lives["function"], by))
+def resized(heap: Heap, lives: Lives, row: Numbers, count: int, lines: Numbers) -> Flags:
+    """Sites whose blocks are what others have become, for the most part: by realloc, or since the line that asks for
+    the new block frees the old one, as a vector does that grows. `lines`: of each stack, the number of its line."""
+    functions = np.unique(lives["function"])
+    by = functions[[str(name).endswith(("realloc", "reallocarray")) for name in heap.text(functions)]]
+    line, freed_at = (lines[lives[name].astype(np.int64)] for name in ("stack", "free_stack"))
+    replaced = lives.freed & (line == freed_at) & (line >= 0)
+    again = (row >= 0) & (lives.resized | np.isin(lives["function"], by) | replaced)
     return np.bincount(row[again], lives.bytes[again], count) > 0.5 * np.bincount(
         row[row >= 0], lives.bytes[row >= 0], count
     )
@@ -73,7 +76,24 @@ def cells(lives: Lives, row: Numbers, net: Flags, since: Floats, unit: Floats) -
     add(flows & ~lives.alive, lives.end, -1.0)
     byte, variance, third = (total.reshape(count, CELLS) for total in sums)
     _only_ends(lives, row, net[:-1], flows, variance, third)
-    return Cells(byte, variance, third, watched[which], watched[0], width, unit)
+    return Cells(
+        byte, variance, third, watched[which], watched[0], width, net[:-1], _drawn(lives, row, flows, width), unit
+    )
+
+
+def _drawn(lives: Lives, row: Numbers, flows: Flags, width: float) -> Drawn:
+    its = np.flatnonzero(flows & ~(~lives.seen_born & lives.alive))
+    born, died = (
+        np.clip((lives.spans.tau(time[its]) / width).astype(np.int64), 0, CELLS - 1)
+        for time in (lives["born"], lives.end)
+    )
+    w = lives.bytes[its]
+    return Drawn(
+        row[its],
+        np.where(lives.seen_born[its], born, -1),
+        np.where(lives.alive[its], CELLS, died),
+        np.asarray((w - lives["size"][its]) * w),
+    )
 
 
 def _only_ends(lives: Lives, row: Numbers, net: Flags, flows: Flags, variance: Floats, third: Floats) -> None:

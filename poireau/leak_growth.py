@@ -7,6 +7,15 @@ X_k - rate E_k, with what neighbours have in common (Newey and West, 1987; lags 
 bursts tells no more than there were bursts; at least what sampling alone makes uncertain (estimate.py); and a hundredth
 of the total for the ends of the window. The interval is skewed as estimate.py has it, with the skewness of the cells.
 
+Where all that comes and goes is counted, S_k = X_1 + ... + X_k is what is alive then, less what was at first, and what
+one cell has too much its neighbours have too little: the squares of X_k - rate E_k would count that over and over. What
+tells is D_k, how far S_k strays from the straight line to its end. Sampling has its known part in it: a sample of the
+variance u (estimate.py) that is alive at k, maybe at the begin, maybe at the end, has u d_k^2 in D_k^2, with
+d_k = [alive at k] - (1 - t_k) [alive at the begin] - t_k [alive at the end], t_k the share of the time up to k. The end
+of S itself has u of each that is alive at one of the two only. What is left of the mean of D_k^2 is the program's own:
+of a walk with the variance V at its end D is a Brownian bridge, of which the mean square is V / 6 (of noise that is
+drawn anew each time it is more, never less). So the variance is the sampling at both ends, and six times what is left.
+
 What a site held at its start, and a cache that has filled up, do not go on growing. The cells are cut in two, at each
 of CUTS in turn: were the rates the same on both sides, the growth would fall on either by the binomial distribution,
 counted in bursts (the variance within the sides over their total). Where that is less likely than ODD, what was before
@@ -24,6 +33,7 @@ from poireau import binomial, estimate
 
 Floats = NDArray[np.float64]
 Numbers = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 CELLS = 32
 CUTS = (1, 2, 4, 8, 16, 20, 24, 28)
 ODD = 1e-4 / len(CUTS)
@@ -32,6 +42,16 @@ LEVEL = 1 / 3  # of what it grew in the first half, in the second one, at most, 
 FEW = 3.0  # bursts
 EDGES = 0.01  # of the total
 _T = 1.21  # over degrees of freedom: how much wider than the normal distribution Student's is
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Samples, by what is uncertain in them."""
+
+    site: Numbers
+    born: Numbers  # the cell; -1: before
+    died: Numbers  # CELLS: not yet
+    variance: Floats
 
 
 @dataclass(frozen=True)
@@ -44,6 +64,8 @@ class Cells:
     watched: Floats  # seconds, of all processes
     lasted: Floats  # of each cell, seconds of all processes; how many there were at once: over `seconds`
     seconds: float  # of each cell
+    net: Flags  # of each site, whether all that comes and goes is counted
+    drawn: Drawn  # for them
     unit: Floats  # of each site: what a sample that was not seen may stand for
 
 
@@ -88,17 +110,19 @@ def level(cells: Cells, skipped: int) -> Numbers:
     return np.asarray(np.where(sure & flat, skipped + 1 + np.argmax(there, axis=1), 0))
 
 
-def _rates(cells: Cells, chosen: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats, Floats, Floats]:
+def _rates(cells: Cells, chosen: Flags) -> tuple[Floats, Floats, Floats, Floats, Floats]:
     x, e = np.where(chosen, cells.bytes, 0.0), np.where(chosen, cells.watched, 0.0)
     total, watched = x.sum(1), e.sum(1)
     safe = np.where(watched > 0, watched, 1.0)
     rest = x - (total / safe)[:, None] * e
     count = np.maximum((e > 0).sum(1), 2)
     own = (rest**2).sum(1)
-    spread = np.maximum(own, _together(rest)) * count / (count - 1)
-    sampling = np.where(chosen, cells.variance, 0.0).sum(1)
+    strays, ends = _net(cells.drawn, rest, chosen)
+    spread = np.where(cells.net, strays + ends, np.maximum(own, _together(rest)) * count / (count - 1))
+    sampling = np.where(cells.net, ends, np.where(chosen, cells.variance, 0.0).sum(1))
     variance = np.maximum(spread, sampling) + (EDGES * total) ** 2
-    third = np.maximum((np.maximum(rest, 0.0) ** 3).sum(1), np.where(chosen, cells.third, 0.0).sum(1))
+    steps = np.where(cells.net, 0.0, (np.maximum(rest, 0.0) ** 3).sum(1))
+    third = np.maximum(steps, np.where(chosen, cells.third, 0.0).sum(1))
     deviation = np.sqrt(variance)
     certain = np.where(deviation > 0, deviation, 1.0)
     skewness = np.clip(third / certain**3, 0.0, 1.0)
@@ -123,14 +147,35 @@ def _together(rest: Floats) -> Floats:
     return np.asarray(products[0] + sum(2 * (1 - lag / 3) * products[lag] for lag in (1, 2)))
 
 
-def _of(a_process: Floats, cells: Cells, chosen: NDArray[np.bool_]) -> Floats:
+def _net(drawn: Drawn, rest: Floats, chosen: Flags) -> tuple[Floats, Floats]:
+    """The variance of where each sum ends: what the program does to it, and sampling."""
+    count, cells = rest.shape
+    first = np.argmax(chosen, axis=1)
+    begin = first[drawn.site]
+    born, died = np.maximum(drawn.born, begin), np.maximum(drawn.died, begin)
+    before, after = (drawn.born < begin) & (drawn.died >= begin), drawn.died >= cells
+    one = before != after
+    # Of each begin and each cell, the sum of d_k^2 of what comes there and stays, or was there and goes.
+    number, begins = np.arange(cells), np.arange(cells)[:, None]
+    share = np.clip((number - begins + 1) / (cells - begins), 0.0, 1.0)
+    early = np.cumsum(np.insert(share**2, 0, 0.0, axis=1), axis=1)
+    late = np.cumsum(np.insert(np.where(number >= begins, (1 - share) ** 2, 0.0), 0, 0.0, axis=1), axis=1)
+    squares = early + late[:, -1:] - late
+    there = np.where(one, squares[begin, np.where(after, born, died)], np.where(after, 0.0, died - born))
+    known = np.bincount(drawn.site, drawn.variance * there, count)
+    strayed = (np.where(chosen, np.cumsum(rest, axis=1), 0.0) ** 2).sum(1)
+    ends = np.bincount(drawn.site, drawn.variance * one, count)
+    return 6 * np.maximum(strayed - known, 0.0) / np.maximum(chosen.sum(1), 1), np.asarray(ends, np.float64)
+
+
+def _of(a_process: Floats, cells: Cells, chosen: Flags) -> Floats:
     """Of all processes that there are at once."""
     lasted = np.where(chosen, cells.lasted, 0.0).sum(1)
     seconds = chosen.sum(1) * cells.seconds
     return np.asarray(a_process * lasted / np.where(seconds > 0, seconds, 1.0))
 
 
-def _over(x: Floats, e: Floats, chosen: NDArray[np.bool_]) -> Floats:
+def _over(x: Floats, e: Floats, chosen: Flags) -> Floats:
     watched = np.where(chosen, e, 0.0).sum(1)
     return np.asarray(np.where(chosen, x, 0.0).sum(1) / np.where(watched > 0, watched, 1.0))
 
@@ -146,9 +191,7 @@ def _begin(x: Floats, e: Floats, variance: Floats) -> Numbers:
     return begin
 
 
-def _differ(
-    x: Floats, e: Floats, variance: Floats, first: NDArray[np.bool_], last: NDArray[np.bool_]
-) -> NDArray[np.bool_]:
+def _differ(x: Floats, e: Floats, variance: Floats, first: Flags, last: NDArray[np.bool_]) -> Flags:
     sums = [np.where(side, x, 0.0).sum(1) for side in (first, last)]
     watched = [np.where(side, e, 0.0).sum(1) for side in (first, last)]
     both = watched[0] * watched[1] > 0

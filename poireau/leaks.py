@@ -9,7 +9,8 @@ where memory is asked for (stacks.py), by line, function or stack.
     leak         it grows, of all sites together not one in twenty by chance; what it holds is old, and those of its
                  blocks that are freed are freed young, or none is
     likely       the same, but it has been seen for too short a time, or too little of it, to be certain
-    growing      it grows, but old blocks of it are freed as well
+    growing      it grows, but old blocks of it are freed as well, or next to nothing was seen of it; or the program has
+                 just started (leak_verdicts.SOON): there is neither leak nor likely yet
     levels off   it grew, and does not any more: a table made at the start, a cache that is full
     young        nothing that it holds is old enough to tell
     steady       none of all this
@@ -26,16 +27,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from poireau import estimates, leak_age, leak_cells, leak_growth, leak_lives, naming
+from poireau import estimates, leak_age, leak_cells, leak_growth, leak_known, leak_lives, naming
 from poireau.errors import USAGE, Failure
 from poireau.estimate import Estimate
 from poireau.leak_age import Threshold
 from poireau.leak_growth import CELLS
 from poireau.leak_lives import Lives, Spans
-from poireau.leak_verdicts import BURSTS, FOUND, RANK, SOON, judged
+from poireau.leak_verdicts import BURSTS, FOUND, RANK, SOON, judged, too_early
 from poireau.leak_verdicts import Verdict as Verdict
 from poireau.model import Heap
-from poireau.reached import ONCE, Reached
+from poireau.reached import Reached
 from poireau.selection import Selection, check, expression
 from poireau.stacks import NOWHERE, Stacks
 from poireau.text import age, plain
@@ -82,6 +83,11 @@ class Leaks:
         return self.table[self.table["verdict"].isin(FOUND) & (self.table["known"] == "")]
 
     @property
+    def too_early(self) -> str:
+        """Why there can be no leak yet, or ""."""
+        return too_early(self.seconds) if self.seconds < SOON else ""
+
+    @property
     def samples(self) -> int:
         return sum(self.periods.values())
 
@@ -102,9 +108,8 @@ def find(
     if by not in BYS:
         raise Failure(f"leaks are told by {', '.join(BYS)}", USAGE)
     lives = leak_lives.of(heap, selection)
-    stacks = naming.stacks_of(
-        heap, np.unique(np.append(lives["stack"], 0)) if len(lives.columns["stack"]) else np.zeros(1, np.int64)
-    )
+    numbers = np.concatenate([[0], lives["stack"], lives["free_stack"][lives.freed]])
+    stacks = naming.stacks_of(heap, np.unique(numbers.astype(np.int64)))
     if selection.focus or selection.ignore:
         chosen = stacks.chosen(selection.focus, selection.ignore)
         lives = lives.take(chosen[lives["stack"]])
@@ -145,18 +150,19 @@ def _found(
     old = {name: column[is_old] for name, column in now.items()}
     of_old = estimates.grouped(row[alive][is_old], len(held), old, "bytes")
     settled = leak_cells.settled(lives, row, len(held), own)
-    resized = leak_cells.resized(heap, lives, row, len(held))
+    lines = site_of if by == "line" else _sites(stacks, place_of, "line")
+    resized = leak_cells.resized(heap, lives, row, len(held), lines)
     # Of what dies so late that nothing could be called old, what comes and goes is counted; of what is resized, too.
     net = resized | (settled > whole.seconds / leak_age.WATCHED)
-    cells = leak_cells.cells(lives, row, net, settled, of_bytes.unit)
+    # Whose samples are all of a time in which every call was one may have grown unseen since.
+    longest = max((period for period, by_calls in lives.periods if period > 1 and not by_calls), default=0)
+    cells = leak_cells.cells(lives, row, net, settled, np.maximum(of_bytes.unit, longest))
     growth = leak_growth.growth(cells)
     starts = [lives.spans.time(cell * cells.seconds) for cell in range(CELLS + 1)]
     freed = np.bincount(row[(row >= 0) & lives.freed], minlength=len(held))
     flow = leak_cells.cells(lives, row, np.ones(len(held), np.bool_), settled, of_bytes.unit)
     full = np.where(freed > 0, leak_growth.level(flow, _SKIPPED), leak_growth.level(flow, 0))
     full[(growth.low > 0) & (growth.bursts >= BURSTS) | (of_bytes.samples < leak_growth.FEW)] = 0
-    if whole.seconds < SOON:
-        full[:] = 0
     table = table.assign(
         rate=growth.rate * HOUR,
         rate_low=growth.low * HOUR,
@@ -176,14 +182,15 @@ def _found(
         resized=resized,
         full=full,
         net=net,
-        **_looked(lives, row, len(held), reached),
-        known=_known(known, stacks, lives, row, len(held), of_bytes.low),
+        **leak_known.looked(lives, row, len(held), reached),
+        known=leak_known.known(known, stacks, lives, row, len(held), of_bytes.low),
         site=np.arange(len(held)),
     )
-    table = judged(table, whole.seconds, general)
+    table = judged(table, whole.seconds)
     table["rank"] = table["verdict"].map(RANK)
     grave = np.where(table["rank"] <= 1, 0, table["rank"])  # what is lost and what leaks, by how fast
-    order = np.lexsort((-table["bytes"], -table["rate"], grave, table["known"] != ""))
+    rates = np.where(table["rank"] < RANK[Verdict.LEVELS_OFF.value], table["rate"], 0.0)
+    order = np.lexsort((-table["bytes"], -rates, grave, table["known"] != ""))
     table = table.iloc[order].drop(columns=["rank"]).reset_index(drop=True)
     there = lives.spans.end > lives.spans.begin
     return Leaks(
@@ -260,10 +267,12 @@ def _general(lives: Lives, older: int | None) -> tuple[float | None, str]:
 
 
 def explained(found: Threshold) -> str:
-    share = 100 * found.an_hour
-    rest = f"{share:.2g} % an hour" if share < 1000 else f"{share / 3600:.2g} % a second"
-    never = f"practically never freed: {rest}" if found.freed_later else "never freed, so far"
-    return f"what lives longer than {age(found.age)} is {never}"
+    if not found.freed_later:
+        return f"what lives longer than {age(found.age)} is never freed, so far"
+    share = 100 * found.freed_later
+    some = "less than 1 %" if share < 1 else f"{share:.0f} %"
+    seen = age(found.survival.seen)
+    return f"what lives longer than {age(found.age)} is practically never freed ({some} of it within {seen})"
 
 
 def _own_thresholds(lives: Lives, row: Numbers, count: int) -> Floats:
@@ -281,46 +290,6 @@ def _own_thresholds(lives: Lives, row: Numbers, count: int) -> Floats:
         if found is not None:
             own[site] = found.age
     return own
-
-
-# Others' evidence.
-
-
-def _looked(lives: Lives, row: Numbers, count: int, reached: Reached | None) -> dict[str, Any]:
-    if reached is None or not len(reached):
-        return dict.fromkeys(("looked_at", "unreachable", "proven"), np.zeros(count, np.int64))
-    its = np.flatnonzero(lives.alive & (row >= 0))
-    at = reached.rows_of(lives["process"][its], lives["id"][its])
-    its, at = its[at >= 0], at[at >= 0]
-    looked, lost = reached.is_known[at], reached.is_lost[at]
-    proven = lost & (reached.state[at] != ONCE)
-    return {
-        "looked_at": np.bincount(row[its[looked]], minlength=count),
-        "unreachable": np.bincount(row[its[lost]], minlength=count),
-        "proven": np.bincount(row[its[proven]], minlength=count),
-    }
-
-
-def _known(
-    known: Suppressions | None, stacks: Stacks, lives: Lives, row: Numbers, count: int, low: Floats
-) -> list[str]:
-    """A site is known where the stacks are that have most of what it holds."""
-    if known is None or not count or not known.rules:
-        return [""] * count
-    alive = np.flatnonzero(lives.alive & (row >= 0))
-    sums = pd.Series(lives.bytes[alive]).groupby([row[alive], lives["stack"][alive].astype(np.int64)]).sum()
-    rows, numbers = (np.asarray(sums.index.get_level_values(level), np.int64) for level in (0, 1))
-    weight = sums.to_numpy()
-    whole = np.bincount(rows, weight, count)
-    least = weight * (low / np.where(whole > 0, whole, 1.0))[rows]
-    rule = known.of(stacks, numbers, least)
-    covered = np.bincount(rows[rule >= 0], weight[rule >= 0], count)
-    texts = [""] * count
-    order = np.argsort(weight, kind="stable")
-    for site, number in zip(rows[order].tolist(), rule[order].tolist()):
-        if number >= 0 and covered[site] >= 0.5 * whole[site]:
-            texts[site] = known.rules[number].text
-    return texts
 
 
 def _total(table: pd.DataFrame) -> Estimate:

@@ -93,10 +93,11 @@ def with_profile(heap: Heap, misuse: Misuse) -> Misuse:
         table = view(heap, what, "line", asked).table
         keys = zip(*(table[column].tolist() for column in _PLACE))
         at = {key: number for number, key in enumerate(keys)}
+        figures = table.to_dict("records")
         for row, *key in zip(rows.index, *(wanted[column].tolist() for column in _PLACE)):
             number = at.get(tuple(key))
             if number is not None:
-                there = table.iloc[number]
+                there = figures[number]
                 beside[row] |= {name: estimate_of(there), f"{name}_count": estimate_of(there, "count")}
     return replace(misuse, beside=beside)
 
@@ -230,9 +231,18 @@ def _grouped(errors: pd.DataFrame, stacks: Stacks, sites: NDArray[np.int64]) -> 
     return first.assign(
         reports=by.size().to_numpy(),
         last=by["time"].max().to_numpy(),
-        processes=[tuple(each) for each in by["process"].unique()],
-        threads=[tuple(each) for each in by["thread"].unique()],
+        processes=_each_once(group, errors["process"]),
+        threads=_each_once(group, errors["thread"]),
     )
+
+
+def _each_once(group: NDArray[np.int64], values: pd.Series) -> list[tuple[int, ...]]:
+    """Those of each group, in their order."""
+    pairs = pd.DataFrame({"group": group, "value": values.to_numpy()}).drop_duplicates()
+    pairs = pairs.sort_values("group", kind="stable")
+    ends = np.cumsum(np.bincount(pairs["group"])) if len(pairs) else np.zeros(0, np.int64)
+    every = pairs["value"].tolist()
+    return [tuple(every[begin:end]) for begin, end in zip([0, *ends[:-1].tolist()], ends.tolist())]
 
 
 def _known(table: pd.DataFrame, stacks: Stacks, known: Suppressions) -> NDArray[np.int64]:

@@ -92,4 +92,6 @@ def called() -> str:
     if name == "__main__.py":
         return "python3 -m poireau"
     found = shutil.which(name)
-    return name if found and os.path.samefile(found, typed) else typed
+    if found and os.path.samefile(found, typed):
+        return name
+    return typed if "/" in typed else f"./{typed}"

@@ -19,9 +19,9 @@ from poireau.version import __version__
 
 PROGRAM = "poireau"
 START = (
-    ("run -- ./server", "your program, its output, its exit status, with the library preloaded"),
-    ("leaks", "what leaks, by source line, in bytes an hour"),
-    ("flame -o heap.html", "a picture of what is in use; stream -o growth.html: over time"),
+    ("run -- ./server", "your program, its output, its status"),
+    ("leaks", "what leaks, by line, in bytes an hour"),
+    ("flame -o heap.html", "what is in use; stream -o: over time"),
     ("ctl PID set sample_period 64K", "look closer while it runs"),
     ("run --protect all -- ./tests", "catch memory errors; then `errors`"),
 )
@@ -71,14 +71,15 @@ class _Main(Parser):
     def format_help(self) -> str:
         verbs = verbs_of(self)
         lines = [f"usage: {PROGRAM} COMMAND [options]     {PROGRAM} help COMMAND explains one", "", HEAD, ""]
-        lines += [f"  {f'{PROGRAM} {words}':<38}  {what}" for words, what in START]
+        lines += [f"  {f'{PROGRAM} {words}':<37}  {what}" for words, what in START]
         helps = {each.dest: each.help or "" for each in verbs._choices_actions}
         for title, names in (("every day", commands.EVERYDAY), ("more", commands.MORE)):
             lines += ["", f"{title}:", *(f"  {name:<11} {helps[name]}" for name in names if name in helps)]
+        import shutil
         import textwrap
 
         for text in (ABOUT, STATUS):
-            lines += ["", *textwrap.wrap(text, 100)]
+            lines += ["", *textwrap.wrap(text, min(shutil.get_terminal_size().columns, 100))]
         return "\n".join(lines) + "\n"
 
     def format_usage(self) -> str:

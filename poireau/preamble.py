@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,11 +86,7 @@ class Preamble:
             more = f" and {len(causes) - _SHOWN} more causes" if len(causes) > _SHOWN else ""
             said.append("lost: " + ", ".join(f"{plain(cause)} {count:,}" for cause, count in causes[:_SHOWN]) + more)
         if self.unnamed:
-            said.append(
-                "without names: "
-                + "; ".join(map(plain, list(self.unnamed)[:_SHOWN]))
-                + (f"; and {len(self.unnamed) - _SHOWN} more" if len(self.unnamed) > _SHOWN else "")
-            )
+            said.append(f"without names: {'; '.join(_by_reason(self.unnamed))}")
         return said
 
     def _whose(self) -> str:
@@ -114,7 +110,7 @@ class Preamble:
             f"{self.samples:,} sample{'s' * (self.samples != 1)}",
             "nothing lost" if not self.lost else "incomplete",
             f"what ended before {clock(self.forgotten)} is forgotten (trace_limit)" if self.forgotten else "",
-            f"sampling took {100 * self.share:.2g} % of CPU" if self.seconds else "",
+            f"sampling took {100 * self.share:.{3 if self.share >= 0.995 else 2}g} % of CPU" if self.seconds else "",
             f"a stack under {as_size(self.unseen)} can be missed" if self.unseen else "",
         ]
         return [each for each in said if each]
@@ -141,10 +137,23 @@ class Preamble:
         }
 
 
+def _by_reason(causes: Iterable[str]) -> Iterator[str]:
+    """/bin/a: it is gone -> a, b and 2 more (it is gone)."""
+    modules: dict[str, list[str]] = {}
+    for cause in causes:
+        module, colon, why = cause.rpartition(": ")
+        modules.setdefault(why, []).append(os.path.basename(module) if colon else "")
+    for why, names in modules.items():
+        several = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+        yield plain(f"{several} ({why})" if several else why)
+
+
 def _forgotten(heap: Heap, numbers: set[int]) -> int:
     marks = heap.checkpoints
     shortened = set(marks.loc[marks["oldest"] > 1, "process"].tolist()) & numbers if len(marks) else set()
-    return max((int(heap.processes["begin"][number]) for number in shortened), default=0)
+    counted = heap.counted()
+    first = counted[counted["process"].isin(shortened)].groupby("process")["first"].min()
+    return int(first.max()) if len(first) else 0
 
 
 def _cost(heap: Heap, numbers: set[int]) -> tuple[float, float]:

@@ -123,6 +123,14 @@ def command(pid: int) -> list[str]:
     return words.rstrip("\0").split("\0") if words else []
 
 
+def children(pid: int) -> list[int]:
+    """[] where the kernel doesn't say."""
+    try:
+        return [int(child) for child in (PROC / str(pid) / "task" / str(pid) / "children").read_text().split()]
+    except OSError:
+        return []
+
+
 def variable(pid: int, name: str) -> str | None:
     """Of the environment that it was started with."""
     try:

@@ -16,6 +16,8 @@ from poireau.processes import Process
 from poireau.text import duration, plain
 
 TRIES_PER_SECOND = 10
+_OURSELVES = {"poireau", "poireau.py"}
+_WORDS = 5  # python3 -m poireau run
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,17 @@ def find(pid: int) -> Process:
     if os.geteuid() not in (0, process.user):
         owner = user_name(process.user)
         raise Failure(f"{called(process)} is {owner}'s: it speaks to that user and root only", REFUSED)
-    return process
+    child = run_by(pid)
+    return (None if child is None else processes.look(child)) or process
+
+
+def run_by(pid: int) -> int | None:
+    """Of a `poireau run` (as $! is, behind `poireau run -- server &`), the process of the program that it runs."""
+    words = [os.path.basename(word) for word in processes.command(pid)[:_WORDS]]
+    if "run" not in words or not _OURSELVES & set(words):
+        return None
+    children = processes.children(pid)
+    return children[0] if len(children) == 1 else None
 
 
 def has_ended(process: Process) -> bool:

@@ -60,7 +60,7 @@ class Reached:
     holder_kind: NDArray[np.uint8]  # of the first holder; NOBODY: there is none
     holder: NDArray[np.int64]  # the same in words: a number in `words`; 0: ""
     scans: tuple[ScanFacts, ...]
-    left_out: tuple[str, ...]  # what could hold pointers and was not read, a line each
+    left_out: tuple[str, ...]  # what a scan does not see, or has not this time, a line each
     found: Found
     words: Sequence[str] = ("",)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ PROC = Path("/proc")
 ARENA = range(REGION.start + (10 << 40), REGION.start + (14 << 40))  # the library's, of the program's first requests
 MOST_SHARED = 256 << 20  # bytes of addresses
 _LINE = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S+) ([0-9a-f]+) [0-9a-f]+:[0-9a-f]+ (\d+) *(.*)")
+_ESCAPED = re.compile(r"\\(012|134)")
 _SHARED_MEMORY = re.compile(r"/memfd:|/dev/zero|/SYSV|/dev/shm/|/\[aio\]")
 _OF_TRACERS = re.compile(r"(?:facts|samples)_\d+(?: \(deleted\))?$|lttng|/ust-")
 
@@ -63,13 +64,17 @@ class Chosen:
 
 def of_process(pid: int) -> list[Area]:
     """Raises OSError."""
-    text = (PROC / str(pid) / "maps").read_text(errors="surrogateescape")
-    fields = (_LINE.fullmatch(line) for line in text.split("\n"))
-    return [
-        Area(int(f[1], 16), int(f[2], 16), f[3], int(f[4], 16), int(f[5]), re.sub(r"\\(012|134)", _unescaped, f[6]))
-        for f in fields
-        if f is not None
-    ]
+    return list(each_of_process(pid))
+
+
+def each_of_process(pid: int) -> Iterator[Area]:
+    """There may be 65,000."""
+    with open(PROC / str(pid) / "maps", errors="surrogateescape", newline="\n") as lines:
+        for line in lines:
+            if found := _LINE.fullmatch(line.rstrip("\n")):
+                begin, end, permissions, offset, inode, path = found.groups()
+                path = _ESCAPED.sub(_unescaped, path) if "\\" in path else path
+                yield Area(int(begin, 16), int(end, 16), permissions, int(offset, 16), int(inode), path)
 
 
 def _unescaped(octal: re.Match[str]) -> str:

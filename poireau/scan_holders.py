@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from poireau import reached, scan_areas
 from poireau.scan_areas import Area
 from poireau.scan_library import IN_BLOCK, IN_KERNEL, IN_REGISTER, Columns, Rows
-from poireau.scan_modules import Module, Variables
+from poireau.scan_modules import Module, Symbols
 from poireau.text import plain
 
 RED_ZONE = 128
@@ -123,7 +123,7 @@ def _in_memory(place: Place, at: NDArray[np.uint64], words: Words) -> tuple[NDAr
             told(within(sp - RED_ZONE, bottom), reached.STACK, f"stack of {who}")
     for module in place.modules:
         rows = within(module.begin, module.end)
-        variables = Variables(module, place.processes).common if len(rows) else None
+        variables = Symbols(module, place.processes).common if len(rows) else None
         for row in rows[:_MOST_NAMED].tolist():
             name = variables.name(int(at[row]) - module.bias) if variables is not None else ""
             named = f"global {plain(name)} in {plain(module.name)}" if name else f"data of {plain(module.name)}"
@@ -138,7 +138,7 @@ def _in_memory(place: Place, at: NDArray[np.uint64], words: Words) -> tuple[NDAr
 def _of_thread(program: Module, place: Place, offset: int) -> str:
     """The executable's are directly below the thread's pointer."""
     size = -(-program.tls // program.tls_alignment) * program.tls_alignment
-    return plain(Variables(program, place.processes).of_threads.name(offset + size)) if -size <= offset < 0 else ""
+    return plain(Symbols(program, place.processes).of_threads.name(offset + size)) if -size <= offset < 0 else ""
 
 
 def _is_library(module: Module) -> bool:

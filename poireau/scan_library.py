@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from poireau import layout
-from poireau.errors import Failure
+from poireau.native.library import bound
 
 LIBRARY = "libpoireau-scan.so"
 SHARED, STACK = 1, 2  # how a range is read
@@ -98,9 +97,10 @@ class Scan:
         got = self._library.poireau_scan_read(self._scan, at, buffer, size)
         return buffer.raw[:got]
 
-    def find_blocks(self, homes: Rows) -> None:
+    def find_blocks(self, homes: Rows) -> bool:
+        """False: the records of them are another version's, and not understood."""
         rows = np.ascontiguousarray(homes, RANGE)
-        self._check(self._library.poireau_scan_blocks(self._scan, rows.ctypes.data, len(rows)))
+        return not self._check(self._library.poireau_scan_blocks(self._scan, rows.ctypes.data, len(rows)))
 
     def know(self, threads: Rows) -> None:
         """Those of a core."""
@@ -168,11 +168,6 @@ def demangled(symbol: str) -> str:
 
 @cache
 def _library() -> ctypes.CDLL:
-    path = layout.native(LIBRARY)
-    try:
-        library = ctypes.CDLL(os.fspath(path))
-    except OSError as error:
-        raise Failure(f"{LIBRARY} can't be loaded: {error}") from None
     signatures: dict[str, tuple[Any, list[Any]]] = {
         "process": (c_void_p, [c_int32, c_int32]),
         "core": (c_void_p, [c_char_p, c_void_p, c_size_t]),
@@ -189,7 +184,4 @@ def _library() -> ctypes.CDLL:
         "words": (c_size_t, [c_char_p, c_size_t, c_void_p, c_int32]),
         "demangle": (c_size_t, [c_char_p, c_char_p, c_size_t]),
     }
-    for function, (result, arguments) in signatures.items():
-        bound = getattr(library, f"poireau_scan_{function}")
-        bound.restype, bound.argtypes = result, arguments
-    return library
+    return bound(LIBRARY, {f"poireau_scan_{function}": each for function, each in signatures.items()})

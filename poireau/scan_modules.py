@@ -1,4 +1,4 @@
-"""Files whose code is mapped, as their own headers in memory have them; and their global variables by name."""
+"""Files whose code is mapped, as their own headers in memory have them; and their variables and functions by name."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SYMBOL = np.dtype(
 )
 _LOAD, _NOTE, _TLS = 1, 4, 7
 _SYMTAB, _DYNSYM = 2, 11
-_OBJECT, _COMMON, _OF_THREAD = 1, 5, 6
+_OBJECT, _FUNCTION, _COMMON, _OF_THREAD, _INDIRECT = 1, 2, 5, 6, 10
 _MOST_SEGMENTS, _MOST_SECTIONS, _MOST_SYMBOLS = 256, 65_536, 256 << 20
 
 
@@ -94,7 +94,7 @@ def _build_id(notes: bytes, step: int) -> str:
 
 
 @dataclass(frozen=True)
-class Globals:
+class Named:
     """By address, as the file has them; of what each thread has, by place among that."""
 
     begin: NDArray[np.uint64]
@@ -120,39 +120,49 @@ class Globals:
         at = int(offsets[number])
         return os.fsdecode(strings[at : max(at, strings.find(b"\0", at))])
 
+    def with_offset(self, address: int) -> str:
+        """`name+0x12`; "" if nothing is known to have the byte there."""
+        name = self.name(address)
+        offset = address - int(self.begin[np.searchsorted(self.begin, np.uint64(address), "right") - 1]) if name else 0
+        return f"{name}+{offset:#x}" if offset else name
+
     def _text(self, number: int) -> str:
         return demangled(self._raw(number))
 
 
 @dataclass(frozen=True)
-class Variables:
-    """A module's."""
+class Symbols:
+    """A module's variables and functions."""
 
     module: Module
     processes: tuple[int, ...] = ()
 
     @cached_property
-    def _tables(self) -> tuple[Globals, Globals]:
+    def _tables(self) -> list[tuple[Named, ...]]:
         found = Search(processes=self.processes).find(File(self.module.path, self.module.build_id))
-        for path in filter(None, (found.debug, found.binary)):
-            for kind in (_SYMTAB, _DYNSYM):
-                tables = _globals(path, kind)
-                if tables is not None and len(tables[0]):
-                    return tables
-        nothing = Globals(np.empty(0, np.uint64), np.empty(0, np.uint64), (b"", np.empty(0, np.uint32)))
-        return nothing, nothing
+        files = filter(None, (found.debug, found.binary))
+        return [tables for path in files for kind in (_SYMTAB, _DYNSYM) if (tables := _named(path, kind)) is not None]
+
+    def _first(self, which: int) -> Named:
+        """That there are any of, in the file that says most."""
+        nothing = Named(np.empty(0, np.uint64), np.empty(0, np.uint64), (b"", np.empty(0, np.uint32)))
+        return next((tables[which] for tables in self._tables if len(tables[which])), nothing)
 
     @property
-    def common(self) -> Globals:
-        return self._tables[0]
+    def common(self) -> Named:
+        return self._first(0)
 
     @property
-    def of_threads(self) -> Globals:
-        return self._tables[1]
+    def of_threads(self) -> Named:
+        return self._first(1)
+
+    @property
+    def functions(self) -> Named:
+        return self._first(2)
 
 
-def _globals(path: str, wanted: int) -> tuple[Globals, Globals] | None:
-    """Nothing in the file is trusted."""
+def _named(path: str, wanted: int) -> tuple[Named, ...] | None:
+    """Variables, those of each thread, and functions. Nothing in the file is trusted."""
     try:
         with open(path, "rb") as file:
             data = np.memmap(file, np.uint8, "r")
@@ -182,12 +192,13 @@ def _globals(path: str, wanted: int) -> tuple[Globals, Globals] | None:
         return (
             _sorted(symbols[(kind == _OBJECT) | (kind == _COMMON)], strings),
             _sorted(symbols[kind == _OF_THREAD], strings),
+            _sorted(symbols[(kind == _FUNCTION) | (kind == _INDIRECT)], strings),
         )
     return None
 
 
-def _sorted(symbols: NDArray[np.void], strings: bytes) -> Globals:
+def _sorted(symbols: NDArray[np.void], strings: bytes) -> Named:
     symbols = symbols[np.argsort(symbols["value"], kind="stable")]
     begin = symbols["value"].astype(np.uint64)
     size = np.minimum(symbols["size"], np.uint64(1 << 40))
-    return Globals(begin, begin + size, (strings, symbols["name"].astype(np.uint32)))
+    return Named(begin, begin + size, (strings, symbols["name"].astype(np.uint32)))

@@ -23,6 +23,7 @@ ONLY_LIVE = "what the kernel had of the process: epoll, timers"
 LEFT_OUT = (
     "pointers that are tagged, compressed, XORed, or not at a multiple of four bytes",
     "what only the kernel has: signal stacks, io_uring and aio requests, messages in pipes and sockets",
+    "leaks that a pointer still holds which nobody uses any more, left in freed memory for example",
 )
 _PAGES_LOOKED_AT = 64
 
@@ -49,7 +50,8 @@ def of_process(pid: int, budget: int = 0, plain: bool = False) -> Seen:
         chosen = scan_areas.chosen(areas, scan_target.own(modules, areas, scan.read))
         names = scan_target.thread_names(pid)
         kept = scan_target.kept_by_kernel(pid)
-        scan.find_blocks(chosen.homes)
+        if not scan.find_blocks(chosen.homes):
+            raise _of_another_version(f"process {pid}")
         for number, word in enumerate(kept):
             scan.count(word.value.to_bytes(8, "little"), IN_KERNEL, number)
         started = time.monotonic()
@@ -67,6 +69,13 @@ def of_process(pid: int, budget: int = 0, plain: bool = False) -> Seen:
     frozen = together and not columns.threads["error"].any() and columns.read - inside <= 2 * unmet
     left_out = tuple(_left_out(pid, columns, chosen.left_out))
     return Seen(columns, place, facts, frozen, left_out, reading, not columns.swapped and not columns.too_wide)
+
+
+def _of_another_version(what: str) -> Failure:
+    return Failure(
+        f"{what}: its blocks can't be told, its libpoireau.so is of another version: use the poireau of that one",
+        REFUSED,
+    )
 
 
 @contextmanager
@@ -123,7 +132,8 @@ def of_core(path: str, names: Mapping[int, str] | None = None) -> tuple[Seen, co
         reading = core_file.or_from_files(core, scan.read)
         modules = scan_modules.of(core.areas, reading)
         chosen = scan_areas.chosen(core.areas, scan_target.own(modules, core.areas, scan.read))
-        scan.find_blocks(chosen.homes)
+        if not scan.find_blocks(chosen.homes):
+            raise _of_another_version(plain(path))
         scan.know(core.threads)
         for thread, register_set, data in core.registers:
             scan.count(data, IN_REGISTER, thread, register_set)

@@ -15,7 +15,7 @@ from poireau import processes, scan_areas
 from poireau.errors import REFUSED, Failure
 from poireau.scan_areas import PROC, Area
 from poireau.scan_library import Scan
-from poireau.scan_modules import Module, Variables
+from poireau.scan_modules import Module, Symbols
 from poireau.text import plain
 
 _DATA = re.compile(r"^tfd: +(\d+) .*?\bdata: +([0-9a-f]+)", re.MULTILINE)
@@ -37,11 +37,10 @@ def opened(pid: int, plain: bool = False) -> Scan:
     """Raises Failure: why its memory may not be read, and what to do."""
     name = _name(pid)
     try:
-        areas = scan_areas.of_process(pid)
+        first = next((area for area in scan_areas.each_of_process(pid) if area.readable and area.is_file), None)
         scan = Scan(pid, plain=plain)
     except OSError as error:
         raise Failure(_refused(pid, name, error.errno or 0), REFUSED) from None
-    first = next((area for area in areas if area.readable and area.is_file), None)
     if first is not None and not scan.read(first.begin, 8):
         scan.close()
         raise Failure(_refused(pid, name, errno.EPERM if processes.look(pid) else errno.ESRCH), REFUSED)
@@ -138,7 +137,7 @@ def own(modules: Sequence[Module], areas: Sequence[Area], read: Callable[[int, i
 
 
 def _beyond(module: Module, areas: Sequence[Area], read: Callable[[int, int], bytes]) -> Iterator[tuple[int, int]]:
-    variables = Variables(module).common
+    variables = Symbols(module).common
 
     def words(name: str, size: int = 8) -> list[int]:
         at = variables.of_name(name)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +11,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from poireau import core_file, naming, reached, scan, scan_areas, scan_holders, scan_modules, scan_target
+from poireau import core_file, naming, scan, scan_areas, scan_holders, scan_mapped, scan_modules, scan_target
 from poireau.errors import Failure
 from poireau.model import ALIVE, FATES, Heap
 from poireau.processes import REGION
 from poireau.scan import Seen
-from poireau.scan_areas import Area
 from poireau.scan_holders import Place, Words
 from poireau.scan_library import IN_KERNEL, IN_REGISTER, REACHED, Gone, ranges
 from poireau.stacks import NOWHERE, Stacks
@@ -256,9 +254,9 @@ def _elsewhere(scene: Scene, address: int) -> Answer:
         text = "where sampled objects live, in none of them" + ("" if area else ", and not mapped")
         return Answer(address, (text,), {"address": address, "kind": "home", "text": text})
     if area is None:
-        text = f"not mapped{_neighbours(scene.place.areas, address)}"
+        text = f"not mapped{scan_mapped.neighbours(scene.place.areas, address)}"
         return Answer(address, (text,), {"address": address, "kind": "unmapped", "text": text})
-    kind, what = _mapped(scene.place, area, address)
+    kind, what = scan_mapped.named(scene.place, area, address)
     text = f"{what} ({area.begin:x}-{area.end:x} {area.permissions}{f' {plain(area.path)}' if area.path else ''})"
     facts = {
         "address": address,
@@ -270,45 +268,5 @@ def _elsewhere(scene: Scene, address: int) -> Answer:
     return Answer(address, (text,), facts)
 
 
-def _mapped(place: Place, area: Area, address: int) -> tuple[str, str]:
-    name = plain(scan_areas.shown(area.path))
-    if any(module.is_ours and module.begin <= address < module.end for module in place.modules):
-        return "ours", f"the library's own, in {name or 'libpoireau.so'}"
-    if area.is_file and scan_areas.is_of_tracer(area.path):
-        return "ours", f"a file of the trace, {name}"
-    if "x" in area.permissions:
-        return "code", f"code of {name}" if name else "code that was made while running"
-    kind, what = place.described(address)
-    if kind == reached.HEAP:
-        return "heap", "in [heap], where blocks are that were not sampled"
-    if kind == reached.STACK and area.path == "[stack]" and what.startswith("the "):
-        return "stack", "below the first thread's stack: not in use"
-    if kind == reached.STACK:
-        return "stack", f"on the {what}" if not what.startswith("the ") else f"on {what}"
-    if kind == reached.MAPPING and not area.path:
-        near = [row for row in place.threads.tolist() if not row[-1] and area.begin <= row[0] < area.end]
-        if near and address < min(row[0] for row in near):
-            return "stack", "below a stack's pointer: not in use"
-    return reached.KINDS[kind] if kind else "mapping", what or "a mapping"
-
-
-def _neighbours(areas: Sequence[Area], address: int) -> str:
-    before = max((area for area in areas if area.end <= address), key=lambda area: area.end, default=None)
-    after = min((area for area in areas if area.begin > address), key=lambda area: area.begin, default=None)
-    words = []
-    if before is not None:
-        words.append(f"{as_size(address - before.end)} behind {_called(before)}")
-    if after is not None:
-        words.append(f"{as_size(after.begin - address)} before {_called(after)}")
-    return ": " + ", ".join(words) if words else ""
-
-
-def _called(area: Area) -> str:
-    return plain(os.path.basename(area.path)) or "anonymous memory"
-
-
 def parsed(text: str) -> int | None:
-    with suppress(ValueError):
-        value = int(text.removeprefix("0x"), 16) if text.isascii() and "_" not in text else -1
-        return value if 0 <= value < 1 << 64 else None
-    return None
+    return int(text, 16) if re.fullmatch(r"(0[xX])?[0-9a-fA-F]{1,16}", text) else None

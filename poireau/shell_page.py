@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -34,13 +33,13 @@ class Asked:
     frames: int = 0  # callers of each row
     at: int | None = None  # the row that a cursor is on
     open: bool = False  # whether that one's stack is shown whole
+    head: int = 0  # lines of what the figures are of, at most; 0: all
 
 
 def lines(
     watched: Watched, growth: Growth, preamble: Preamble, style: Style, asked: Asked, rss: int = 0, bars: str = BARS
 ) -> Iterator[str]:
-    for line in preamble.lines():
-        yield from _wrapped(line, style)
+    yield from _head(list(style.wrapped(preamble.lines())), asked.head)
     yield ""
     yield from _summary(watched, growth, rss, style, bars)
     for line in errors(watched.heap):
@@ -56,6 +55,12 @@ def lines(
         yield style.paint(f"and {left:,} more", GREY)
 
 
+def _head(lines: list[str], most: int) -> list[str]:
+    if not most or len(lines) <= most:
+        return lines
+    return [*lines[: most - 1], f"{lines[most - 1][:-2]} …"]
+
+
 def ordered(growth: Growth, sort: str) -> pd.DataFrame:
     keys = [growth.table["bytes"], growth.table[SORTS[sort]]]
     return growth.table.iloc[np.lexsort([-key for key in keys])].reset_index(drop=True)
@@ -64,7 +69,8 @@ def ordered(growth: Growth, sort: str) -> pd.DataFrame:
 def _summary(watched: Watched, growth: Growth, rss: int, style: Style, bars: str) -> Iterator[str]:
     resident = f"; RSS {as_size(rss)}" if rss else ""
     asked = f"; asked for a second: {words.whole(growth.rate)}" if growth.rate.samples else ""
-    yield style.paint(f"in use {words.whole(growth.total)}{asked}{resident}", "1")
+    for line in style.wrapped([f"in use {words.whole(growth.total)}{asked}{resident}"]):
+        yield style.paint(line, "1")
     over = duration(max((watched.now.time - watched.first.time) / 1e9, 0.001))
     lately = f"; {signed(growth.lately)} since {clock(watched.since_lately)}"
     yield (
@@ -140,7 +146,3 @@ def errors(heap: Heap, most: int = ERRORS) -> list[str]:
     where = [words.key(dict(zip(at, row)), "function", False) for row in zip(*at.values())]
     said = [f"{clock(row.stamp)} {plain(row.error)} in {place}" for row, place in zip(last.itertuples(), where)]
     return [f"{len(table):,} memory error{'s; the last:' if len(table) > 1 else ':'}", *said]
-
-
-def _wrapped(line: str, style: Style) -> list[str]:
-    return textwrap.wrap(line, style.width) if style.width else [line]

@@ -3,10 +3,14 @@ command will be about."""
 
 from __future__ import annotations
 
+import array
 import contextlib
+import fcntl
 import os
 import re
+import select
 import sys
+import termios
 import threading
 import time
 from collections.abc import Iterable
@@ -40,7 +44,7 @@ def talk(session: Session) -> int:
         complete_in_thread=True, complete_while_typing=False, bottom_toolbar=shell.toolbar, refresh_interval=1.0,
         color_depth=colours(),
     )  # fmt: skip
-    while True:
+    while not _has_ended():
         try:
             text = prompt.prompt(pre_run=shell.start)
         except KeyboardInterrupt:
@@ -53,6 +57,17 @@ def talk(session: Session) -> int:
                 shell.see()
         except Quit:
             return session.status
+    return session.status
+
+
+def _has_ended() -> bool:
+    """A Ctrl-D that came while nobody was asking: a prompt would take it for a NUL, and ask for ever."""
+    file = sys.stdin.fileno()
+    if not select.select([file], [], [], 0)[0]:
+        return False
+    waiting = array.array("i", [0])
+    fcntl.ioctl(file, termios.FIONREAD, waiting)
+    return waiting[0] == 0
 
 
 class _Prompt:

@@ -15,7 +15,6 @@ def of(heap: Heap, parsed: argparse.Namespace) -> pd.DataFrame:
     """What was asked for by `parsed`; of what is no table, what is in use."""
     from poireau import asking, diff, leaks
     from poireau.report.text import ordered
-    from poireau.selection import moment
     from poireau.views import view
 
     until = getattr(parsed, "at", None) or getattr(parsed, "until", None)
@@ -25,7 +24,7 @@ def of(heap: Heap, parsed: argparse.Namespace) -> pd.DataFrame:
     if parsed.verb == "errors":
         return heap.errors
     if parsed.verb == "diff" and parsed.before:
-        before, after = moment(parsed.before, heap.begin, heap.end), moment(parsed.after or "end", heap.begin, heap.end)
+        before, after = asking.when(parsed.before, heap), asking.when(parsed.after or "end", heap)
         return diff.of_moments(heap, before, after, parsed.by, selection).table
     what = parsed.verb if parsed.verb in ("freed", "peak") else getattr(parsed, "what", None) or "in-use"
     answer = view(heap, what, getattr(parsed, "by", None) or "function", selection)

@@ -35,7 +35,7 @@ s  sort: in use, growth, rate        b  group: line, function, stack, thread, mo
 a  arm or disarm                     /  only what this finds; nothing: everything
 l  leaks, and back                   z  growth is since now
 up, down, enter: a row's stack       ?  this, and back"""
-_FOOTER = "q quit  p pause  s sort: {sort}  b by {by}  +/- period  a arm  / filter  l leaks  ? help"
+_FOOTER = "q quit  ? help  p pause  s sort: {sort}  b by {by}  +/- period  a arm  / filter  l leaks"
 
 
 def watch(parsed: argparse.Namespace) -> int:
@@ -57,7 +57,7 @@ class _Watch:
         self.selection = asking.selection(self.parsed, self.heap)
         self.by, self.sort, self.page = self.parsed.by.replace("threads", "thread"), "in use", "table"
         self.at: int | None = None
-        self.open = self.paused = False
+        self.open = self.paused = self.said = False  # said: why some names are missing
         self.watched = Watched(self.heap, time.time_ns)
         self.growth: Growth | None = None
         self.leaks = ""
@@ -73,6 +73,7 @@ class _Watch:
             text = self._object() if self.parsed.json else "".join(f"{line}\n" for line in self._lines(style))
             sys.stdout.write(text)
             sys.stdout.flush()
+            self.said = True
             done += 1
             if self.watched.ended or done == self.parsed.count:
                 return 0
@@ -142,8 +143,11 @@ class _Watch:
             yield from top(answer, preamble, style, max(rows - 6, 3) if rows else self.parsed.limit, 0)
             return
         growth = self._grown()
-        asked = Asked(self.sort, max(rows - 8, 3) if rows else self.parsed.limit, 0, self.at, self.open)
-        yield from lines(self.watched, growth, self._preamble(growth), style, asked, self._rss(), self.bars)
+        most = max(rows - 8, 3) if rows else self.parsed.limit
+        asked = Asked(self.sort, most, 0, self.at, self.open, max(rows // 5, 2) if rows else 0)
+        preamble = self._preamble(growth)
+        preamble = replace(preamble, unnamed={}) if self.said else preamble
+        yield from lines(self.watched, growth, preamble, style, asked, self._rss(), self.bars)
         if not rows and self.watched.ended:
             yield "the program has ended"
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from poireau import layout
+from poireau.native.library import bound
 from poireau.symbol_places import Addresses, Places
 
 LIBRARY = "libpoireau-symbols.so"
@@ -94,14 +93,10 @@ def _copied(columns: _Columns, addresses: Addresses) -> Places:
 
 @cache
 def _library() -> ctypes.CDLL:
-    library = ctypes.CDLL(str(layout.native(LIBRARY)))
     declared: dict[str, tuple[Any, list[Any]]] = {
         "poireau_symbolize": (ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p]),
         "poireau_symbols_state": (ctypes.c_int32, [ctypes.c_void_p]),
         "poireau_symbols_columns": (None, [ctypes.c_void_p, ctypes.c_void_p]),
         "poireau_symbols_free": (None, [ctypes.c_void_p]),
     }
-    for name, (result, arguments) in declared.items():
-        function: Callable[..., Any] = getattr(library, name)
-        function.restype, function.argtypes = result, arguments  # type: ignore[attr-defined]
-    return library
+    return bound(LIBRARY, declared)

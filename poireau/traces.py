@@ -40,6 +40,8 @@ def meant(targets: Sequence[str], directory: str | None = None) -> Meant:
         elif "/" not in target and not os.path.exists(target) and (named := newest_run_of(target, environment)):
             said.append(f"using run {_called(named)}")
             paths.append(str(named))
+        elif "/" not in target and not os.path.lexists(target):
+            raise Failure(f"{plain(target)} is not there{_like(target, environment)}", USAGE)
         else:
             paths.append(target)
     return Meant(tuple(paths), "; ".join(said))
@@ -48,7 +50,7 @@ def meant(targets: Sequence[str], directory: str | None = None) -> Meant:
 def parent(environment: Mapping[str, str]) -> Path:
     """Where preload/trace_place.cc has the traces of the same environment."""
     option = configured.value("trace", environment)
-    if option:
+    if os.path.isabs(option):  # the library takes no other
         return Path(option)
     for variable, below in (("STATE_DIRECTORY", ""), ("XDG_STATE_HOME", "poireau/traces")):
         named = (
@@ -80,10 +82,14 @@ def newest_run_of(name: str, environment: Mapping[str, str]) -> Path | None:
 
 
 def of_process(pid: int, environment: Mapping[str, str]) -> Path:
-    """That of the process that has the id now, or had it last."""
+    """That of the process that has the id now, or had it last; of a `poireau run`, all that it runs or ran."""
     own = processes.trace_of(pid)
     if own is not None:
         return own
+    child = reach.run_by(pid)
+    below = None if child is None else processes.trace_of(child)
+    if below is not None:
+        return below.parent if _RUN.fullmatch(below.parent.name) else below
     where = parent(environment)
     found = [
         process
@@ -91,9 +97,12 @@ def of_process(pid: int, environment: Mapping[str, str]) -> Path:
         for process in _newest_first(run, _PROCESS)
         if _PROCESS.fullmatch(process.name)[3] == str(pid)  # type: ignore[index]
     ]
-    if not found:
-        raise _untraced(pid, where)
-    return max(found, key=lambda process: process.name)
+    if found:
+        return max(found, key=lambda process: process.name)
+    for run in _newest_first(where, _RUN):
+        if _RUN.fullmatch(run.name)[3] == str(pid):  # type: ignore[index]
+            return run
+    raise _untraced(pid, where)
 
 
 def _untraced(pid: int, where: Path) -> Failure:
@@ -111,12 +120,31 @@ def _untraced(pid: int, where: Path) -> Failure:
     return Failure(f"{reach.called(process)} is preloaded, but has no trace so far: {reach.silence(process)}", USAGE)
 
 
+def _like(name: str, environment: Mapping[str, str]) -> str:
+    """What else may be meant by what isn't there."""
+    import difflib
+
+    programs = {_RUN.fullmatch(run.name)[2] for run in _newest_first(parent(environment), _RUN)}  # type: ignore[index]
+    near = difflib.get_close_matches(name, programs, n=1)
+    return f", and no program of that name has left a trace{f': did you mean {plain(near[0])}?' if near else ''}"
+
+
 def _newest_first(directory: Path, form: re.Pattern[str]) -> Iterator[Path]:
+    """Names tell seconds; of those of the same one, that is the newest in which something was begun last."""
     try:
-        names = [name for name in os.listdir(directory) if form.fullmatch(name)]
+        with os.scandir(directory) as entries:
+            found = [entry for entry in entries if form.fullmatch(entry.name)]
+        found.sort(key=lambda entry: (entry.name[:15], _changed(entry), entry.name), reverse=True)
     except OSError:
-        names = []
-    return (directory / name for name in sorted(names, reverse=True))
+        found = []
+    return (directory / entry.name for entry in found)
+
+
+def _changed(entry: os.DirEntry[str]) -> int:
+    try:
+        return entry.stat().st_mtime_ns
+    except OSError:  # it has just been removed
+        return 0
 
 
 def _called(trace: Path) -> str:
@@ -126,4 +154,13 @@ def _called(trace: Path) -> str:
         return plain(str(trace))
     begun = calendar.timegm(time.strptime(parts[1], "%Y%m%d-%H%M%S"))
     ago = duration(max(0, time.time() - begun))
-    return f"{plain(parts[2])}-{parts[3]} ({ago} ago): {plain(str(trace))}"
+    return f"{plain(parts[2])}-{parts[3]} ({ago} ago): {plain(_place(trace))}"
+
+
+def _place(trace: Path) -> str:
+    """As anybody calls it, where that is the same as through the root of its process."""
+    place = processes.place(trace)
+    try:
+        return place if os.path.samefile(place, trace) else str(trace)
+    except OSError:
+        return str(trace)

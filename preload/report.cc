@@ -64,14 +64,19 @@ void tell(const Report& report) noexcept {
   uintptr_t room[kShownFrames];
   const Frames frames(room, report.context != nullptr ? stack::capture_from(report.context, room)
                                                       : stack::capture(room, report.caller));
+  // An event has return addresses: who reads it goes back into the call. So of an instruction it has the next byte;
+  // where nothing could be executed, there is none.
+  const bool interrupted = report.context != nullptr && report.access != Access::execute && !frames.empty();
   switch (last_words ? News::fresh : note(mark_of(report, frames))) {
     case News::fresh:
+      room[0] += interrupted;
       journal::erred({.error = title_of(report),
                       .function = report.function,
                       .address = report.address,
                       .block = report.block != nullptr ? report.block->address : 0,
                       .size = report.block != nullptr ? report.block->size : 0,
                       .frames = frames});
+      room[0] -= interrupted;
       if (last_words || options.log.load(std::memory_order_relaxed) != LogLevel::off) write(report, frames, then);
       break;
     case News::known:

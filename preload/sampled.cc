@@ -16,6 +16,7 @@
 #include "preload/sink.h"
 #include "preload/stats.h"
 #include "preload/thread.h"
+#include "preload/trace_place.h"
 #include "tracked_alloc/homes.h"
 
 namespace poireau {
@@ -118,7 +119,7 @@ void settle(const Request& request, const Verdict& verdict, bool granted) noexce
   add(stats.samples, 1);
   add(stats.sampled_bytes, request.size);
   add(stats.counted_bytes, sampler.take_since());
-  if (auto_period::count()) [[unlikely]]
+  if (auto_period::count(trace::processes_before())) [[unlikely]]
     tell_period();
 }
 

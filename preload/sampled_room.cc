@@ -13,8 +13,8 @@
 namespace poireau::sampled::room {
 namespace {
 
-constexpr size_t kCopied = 128 << 10;       // beyond that it takes too long to resize a block just to see
-constexpr size_t kMost = size_t{32} << 20;  // and beyond that to have one
+constexpr size_t kCopied = 2 << 20;         // to copy more just to see takes too long
+constexpr size_t kMost = size_t{32} << 20;  // and so does it to have more
 constexpr size_t kMostAlignment = 64 << 10;
 
 enum class Program : uint8_t { silent, asks, is_answered, is_not };

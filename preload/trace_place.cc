@@ -3,6 +3,7 @@
 #include <linux/magic.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <utility>
 
@@ -36,6 +37,7 @@ struct Parent {
 constinit std::array<char, kMostParent> environment_path{};
 constinit Parent environment_parent{};
 constinit Name run{};  // empty: none yet
+constinit std::atomic<uint64_t> others{0};
 
 /// A view of a C string. Not strlen: nothing of libc may run yet.
 std::string_view view(const char* text) noexcept {
@@ -228,6 +230,7 @@ bool make(Place& out, const Parent& to, Way& way) noexcept {
     error = make_process(all, time, maker, way, own);
   } while (error == ENOENT && --left > 0);  // a run that is empty may be removed by another process (make_room)
   if (error != 0) return way.blocked(error);
+  others.store(std::max<uint64_t>(all.info().names, 2) - 2, std::memory_order_relaxed);
   out.device = own.info().device;
   out.inode = own.info().inode;
   out.mappable = can_be_mapped(own.descriptor());
@@ -281,6 +284,8 @@ void unmake_place(Place& place) noexcept {
   }
   place = {};
 }
+
+uint64_t processes_before() noexcept { return others.load(std::memory_order_relaxed); }
 
 void forked_place() noexcept {
   // Another thread may have been about to write it, and is gone.

@@ -32,6 +32,9 @@ void unmake_place(Place& place) noexcept;
 /// The directory's descriptor, or -errno: -ESTALE if another one lies there now. To be closed at once.
 [[nodiscard]] int open_place(const Place& place) noexcept;
 
+/// How many processes of this run had a directory before this one had; as far as the file system counts.
+[[nodiscard]] uint64_t processes_before() noexcept;
+
 /// In a fork child.
 void forked_place() noexcept;
 

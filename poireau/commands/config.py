@@ -21,7 +21,7 @@ _FINDING = 1  # something is wrong in what the library was told
 def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     verb = verbs.add_parser(
         "config",
-        help="every option, explained; config show --origin: what is in force, and why",
+        help="every option, explained; config show --origin: what is in force",
         usage="poireau config [--json] | poireau config show [--origin] [--changed] [--json] [PID]",
         description="Prints a poireau.toml with every option explained. `config show`: the value of each in a program "
         "that is started here and now, or in the running process PID, live changes included. What is wrong in a file "

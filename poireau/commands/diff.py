@@ -1,4 +1,4 @@
-"""`diff`: what has changed between two moments, or is different in two traces."""
+"""`diff`: what has changed between two moments, or from a trace to another."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ import sys
 
 from poireau import asking
 from poireau.errors import USAGE, Failure
-from poireau.selection import moment
 
 
 def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     verb = verbs.add_parser(
         "diff",
-        help="what has changed between two moments, or is different in two traces",
+        help="what has changed between two moments, or from a trace to another",
         usage="poireau diff [options] A B | poireau diff [options] --from TIME [--to TIME] [TRACE]",
         description="What grew and what shrank. What is alive at both moments cancels exactly. Two traces, of other "
         "builds or hosts maybe, are joined by the names of functions. What may be noise is grey, and marked with ~.",
@@ -39,8 +38,8 @@ def _act(parsed: argparse.Namespace) -> int:
             raise Failure("between two moments of a trace, --from TIME [--to TIME], what is in use is compared", USAGE)
         heap = asking.opened(parsed)
         selection = asking.selection(parsed, heap)
-        until = moment(parsed.after or "end", heap.begin, heap.end)
-        answer = diff.of_moments(heap, moment(parsed.before, heap.begin, heap.end), until, parsed.by, selection)
+        before, after = asking.when(parsed.before, heap), asking.when(parsed.after or "end", heap)
+        answer = diff.of_moments(heap, before, after, parsed.by, selection)
         preambles: tuple[Preamble, ...] = (Preamble.of(heap, selection, answer.periods, answer.stacks[0]),)
     else:
         if len(parsed.targets) != 2:

@@ -100,8 +100,9 @@ def _write(parsed: argparse.Namespace, found: dict[str, Any], opening: Sequence[
     style = Style.of(sys.stdout)
     asking.write_lines(
         leaks.lines(
-            found, opening, style.paint,
+            found, list(style.wrapped(opening)), style.paint,
             limit=_limit(parsed), frames=parsed.frames, why=parsed.why, blame=blame if parsed.blame else None,
+            width=style.width,
         )
     )  # fmt: skip
 
@@ -137,7 +138,7 @@ def _computed(
     """And whether any of the processes goes on."""
     from poireau import leaks, suppressions
     from poireau.preamble import Preamble
-    from poireau.report.leaks import document
+    from poireau.report.leaks_document import document
 
     known = suppressions.read(files)
     heap = asking.opened(parsed, paths)
@@ -174,7 +175,10 @@ def _learn(parsed: argparse.Namespace, answer: Any) -> None:
     from poireau import suppressions
 
     file = parsed.learn if parsed.learn != LEARNED else (parsed.suppressions or [DEFAULT_FILE])[-1]
-    changed = suppressions.learn(file, answer.found)
+    try:
+        changed = suppressions.learn(file, answer.found)
+    except OSError as error:
+        raise Failure(f"--learn {file}: {error.strerror}", USAGE) from error
     asking.complain(f"{len(changed)} rule{'s' * (len(changed) != 1)} noted in {file}")
 
 

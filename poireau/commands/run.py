@@ -9,6 +9,7 @@ import re
 import secrets
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from poireau import asking, configured, launch, layout, options
 from poireau.errors import USAGE, Failure
@@ -43,7 +44,8 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         epilog="In DIR and FILE %p is the pid of `run`, %h the host, %e the program, %t the time, %n a number that "
         "makes it new, %% a %. Sizes are like 64KiB or 2M. Without --period, a setting or a file that says otherwise, "
         "the period is auto: every call is a sample at first, and after each 1024 samples it doubles, up to 512KiB; "
-        "that takes each process 0.1 to 0.2 s of CPU time, once.",
+        "that takes a process 0.1 to 0.2 s of CPU time, once. Later processes of a run double it sooner: the second "
+        "after 512, the third and fourth after 256, and so on.",
     )
     run.add_argument("-c", "--period", metavar="SIZE", help="mean bytes between two samples: 1, 64KiB, 2M (auto)")
     run.add_argument("--by", choices=("bytes", "calls"), help="what the period counts")
@@ -99,11 +101,17 @@ def _run(parsed: argparse.Namespace) -> int:
         raise Failure("under --quiet nobody is there at the end for -o FILE or --error-exitcode", USAGE)
     if pack and os.path.lexists(pack):
         raise Failure(f"{pack} is there already: name another, as with %n", USAGE)
-    if parsed.error_exitcode and parsed.sink in ("none", "lttng"):
-        raise Failure(f"--error-exitcode asks a trace of ours: there is none with --sink {parsed.sink}", USAGE)
     known = options.parse(layout.options_file().read_text())
     settings = _settings(parsed, None if pack else output or None, inherited, known)
+    sink = dict(settings).get("sink") or configured.value("sink", inherited)
+    if (parsed.error_exitcode or pack) and sink in ("none", "lttng"):
+        wanted = "-o FILE" if pack else "--error-exitcode"
+        raise Failure(f"{wanted} needs a trace of ours: there is none with sink = {sink}", USAGE)
     variables = options.environment(settings, known)
+    if parsed.error_exitcode or pack:
+        from poireau import traces
+
+        _check_room(traces.parent({**inherited, **variables}))
     # All processes of this run share one directory of traces.
     variables["POIREAU_RUN"] = launch.run_name(parsed.command[0], os.getpid(), time.time(), secrets.token_hex(4))
     plan = launch.plan(parsed.command, variables, inherited, layout.library())
@@ -137,6 +145,13 @@ def _beside(plan: launch.Launch, parsed: argparse.Namespace, pack: str | None) -
     if status == 0 and errors and parsed.error_exitcode:
         return int(parsed.error_exitcode)
     return following.leave(status)
+
+
+def _check_room(wanted: Path) -> None:
+    """For traces. Raises Failure: there won't be any, and nobody could tell at the end."""
+    there = next(each for each in (wanted, *wanted.parents) if each.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise Failure(f"no trace can be in {wanted}: {there} can't be written to", USAGE)
 
 
 def _settings(

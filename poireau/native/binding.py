@@ -15,9 +15,9 @@ from typing import Any, Union
 import numpy as np
 from numpy.typing import NDArray
 
-from poireau import layout
 from poireau.errors import Failure
 from poireau.events import DTYPES, KINDS
+from poireau.native.library import bound
 from poireau.tables import Loss, Module, Tables
 
 DECODE, BABELTRACE = "libpoireau-decode.so", "libpoireau-babeltrace.so"
@@ -100,11 +100,6 @@ class _Tables(Structure):
 
 @cache
 def _library(name: str) -> ctypes.CDLL:
-    path = layout.native(name)
-    try:
-        library = ctypes.CDLL(os.fspath(path))
-    except OSError as error:
-        raise Failure(f"{name} can't be loaded: {error}") from None
     signatures: dict[str, tuple[Any, list[Any]]] = {
         "open": (c_void_p, [POINTER(c_char_p), c_size_t, c_int32]),
         "next": (c_int32, [c_void_p, c_uint64, POINTER(_Batch)]),
@@ -116,10 +111,7 @@ def _library(name: str) -> ctypes.CDLL:
     }
     if name == DECODE:
         signatures |= {"recognizes": (c_int32, [c_char_p]), "add": (c_uint32, [c_void_p, c_char_p])}
-    for function, (result, arguments) in signatures.items():
-        bound = getattr(library, f"poireau_{function}")
-        bound.restype, bound.argtypes = result, arguments
-    return library
+    return bound(name, {f"poireau_{function}": each for function, each in signatures.items()})
 
 
 def recognizes(directory: Path) -> bool:

@@ -359,7 +359,7 @@ int32_t poireau_scan_blocks(PoireauScan* scan, const PoireauScanRange* homes, si
     scan->homes.assign(homes, homes + count);
     scan->blocks.find(*scan->memory, scan->homes);
     scan->held.assign(scan->blocks.all().size(), 0);
-    return 0;
+    return scan->blocks.strange() ? 1 : 0;
   });
 }
 

@@ -83,7 +83,7 @@ void poireau_scan_free(PoireauScan* scan);
 /// How many bytes there are from `at` on without a gap, up to `size`: copies them.
 size_t poireau_scan_read(PoireauScan* scan, uint64_t at, void* to, size_t size);
 
-/// `homes`: the mappings of our region.
+/// `homes`: the mappings of our region. 1: the records in there are another version's, and not understood.
 int32_t poireau_scan_blocks(PoireauScan* scan, const PoireauScanRange* homes, size_t count);
 /// Of a core: its threads, before `begin`.
 int32_t poireau_scan_know(PoireauScan* scan, const PoireauScanThread* threads, size_t count);

@@ -10,6 +10,7 @@ namespace poireau::scan {
 namespace {
 
 using tracked_alloc::Record;
+using tracked_alloc::State;
 namespace region = tracked_alloc::region;
 
 constexpr uint64_t kRecordsEnd = region::kRecords + (region::kGibArea + 1) * region::kTable;
@@ -20,6 +21,13 @@ uint64_t end_of(const PoireauScanBlock& block) { return block.address + std::max
 bool makes_sense(const PoireauScanBlock& block) {
   constexpr uint64_t kBegin = tracked_alloc::kRegion, kEnd = kBegin + tracked_alloc::kRegionSize;
   return block.address >= kBegin && block.address < kEnd && block.size <= kEnd - block.address;
+}
+
+/// Whether it says of a block, or of the last one, what such records do.
+bool is_right(const Record& record) {
+  constexpr uint64_t kBegin = tracked_alloc::kRegion, kEnd = kBegin + tracked_alloc::kRegionSize;
+  return record.home >= kBegin && record.home < kEnd && record.home % kPage == 0 && record.uses != 0 &&
+         record.address >= record.home && record.address - record.home <= uint64_t{record.pages} * kPage;
 }
 
 /// What is there begins and ends with a page: so no record is cut.
@@ -40,6 +48,7 @@ std::vector<Piece> without_overlap(const std::vector<Piece>& pieces) {
 
 void Blocks::find(Memory& memory, const std::vector<Range>& homes) {
   blocks_.clear();
+  size_t right = 0, wrong = 0;
   for (Range range : homes) {
     range.begin = std::max<uint64_t>(range.begin, region::kRecords);
     range.end = std::min(range.end, kRecordsEnd);
@@ -47,13 +56,30 @@ void Blocks::find(Memory& memory, const std::vector<Range>& homes) {
     std::vector<Piece> pieces;
     memory.present(range, pieces);
     pieces = without_overlap(pieces);
-    memory.read(pieces, [this](const Piece& piece, const char* data, size_t size) {
+    memory.read(pieces, [&](const Piece& piece, const char* data, size_t size) {
       // Pieces share a word, so that one may begin in the middle of a record, which the one before has.
       const size_t first = (region::kRecords - piece.begin) % sizeof(Record);
       for (size_t at = first; at + sizeof(Record) <= size; at += sizeof(Record)) {
         alignas(Record) char copy[sizeof(Record)];
         memcpy(copy, data + at, sizeof copy);
         const Record& record = *reinterpret_cast<const Record*>(copy);
+        switch (record.state()) {
+          case State::absent:  // all zeros
+            wrong += (record.address | record.home | record.uses | record.birth.time) != 0;
+            break;
+          case State::live:
+          case State::freed:
+          case State::idle:
+            ++(is_right(record) ? right : wrong);
+            break;
+          case State::busy:
+          case State::watched:
+          case State::retired:
+          case State::part:
+            break;
+          default:
+            ++wrong;
+        }
         if (!record.live()) continue;
         const uint64_t offset = piece.begin + at - region::kRecords;
         const uint64_t area = offset / region::kTable, index = offset % region::kTable / sizeof(Record);
@@ -71,6 +97,8 @@ void Blocks::find(Memory& memory, const std::vector<Range>& homes) {
       }
     });
   }
+  strange_ = wrong > right;
+  if (strange_) blocks_.clear();
   sort();
 }
 

@@ -20,6 +20,8 @@ class Blocks {
   [[nodiscard]] uint32_t at(uint64_t address) const;
   [[nodiscard]] const std::vector<PoireauScanBlock>& all() const { return blocks_; }
   [[nodiscard]] std::vector<PoireauScanBlock>& all() { return blocks_; }
+  /// The records are not as this version of the library has them: there are no blocks then.
+  [[nodiscard]] bool strange() const { return strange_; }
 
  private:
   struct Row {
@@ -30,7 +32,8 @@ class Blocks {
 
   std::vector<PoireauScanBlock> blocks_;      // by address
   std::unordered_map<uint64_t, Row> chunks_;  // of each chunk, the blocks that begin in it
-  std::vector<uint32_t> wide_;                // blocks that end in another chunk than they begin in
+  bool strange_ = false;
+  std::vector<uint32_t> wide_;  // blocks that end in another chunk than they begin in
 };
 
 }  // namespace poireau::scan

@@ -20,7 +20,7 @@ def lines(
 ) -> Iterator[str]:
     for preamble, moment in zip(preambles, diff.moments):
         first, *others = preamble.lines()
-        yield from [first if len(preambles) == 1 else f"{moment}: {first}", *others]
+        yield from style.wrapped([first if len(preambles) == 1 else f"{moment}: {first}", *others])
     size = words.byte_seconds if diff.what in UNITS else words.size
     yield ""
     sums = f"{words.whole(diff.before, size)} before, {words.whole(diff.after, size)} after"

@@ -22,9 +22,10 @@ SCHEMA = "poireau.errors"
 Row = Mapping[str, Any]
 
 
-def problems_of(heap: Heap, misuse: Misuse) -> list[Problem]:
-    """Of those that are not suppressed."""
+def problems_of(heap: Heap, misuse: Misuse, limit: int = 0) -> list[Problem]:
+    """Of those that are not suppressed, so many at the most; 0: all."""
     names, news = Names(heap), misuse.news
+    news = news.head(limit) if limit else news
     frames = Frames(misuse.stacks, misuse.selection.wrappers)
     return [
         _problem(row, frames, names, misuse.beside.get(number, {}))
@@ -40,15 +41,14 @@ def text(
     limit: int = LIMIT,
     frames: int | None = problems.FRAMES,
 ) -> Iterator[str]:
-    yield from preamble.lines()
+    yield from style.wrapped(preamble.lines())
     yield ""
-    found = problems_of(heap, misuse)
     yield from summary(misuse)
     yield ""
-    shown = found if limit == 0 else found[:limit]
+    shown = problems_of(heap, misuse, limit)
     yield from problems.all_of(shown, style, frames)
-    if len(found) > len(shown):
-        yield f"and {len(found) - len(shown):,} more (--limit 0 shows all)"
+    if len(misuse.news) > len(shown):
+        yield f"and {len(misuse.news) - len(shown):,} more (--limit 0 shows all)"
 
 
 def summary(misuse: Misuse) -> Iterator[str]:
@@ -67,8 +67,7 @@ def summary(misuse: Misuse) -> Iterator[str]:
 
 
 def as_json(heap: Heap, misuse: Misuse, preamble: Preamble, limit: int = LIMIT) -> dict[str, Any]:
-    found = problems_of(heap, misuse)
-    shown = found if limit == 0 else found[:limit]
+    shown = problems_of(heap, misuse, limit)
     return {
         "schema": SCHEMA,
         "version": VERSION,
@@ -76,8 +75,8 @@ def as_json(heap: Heap, misuse: Misuse, preamble: Preamble, limit: int = LIMIT) 
         "samples": sum(misuse.periods.values()),
         "guarded": misuse.guarded,
         "errors": [problems.as_json(problem) for problem in shown],
-        "more": len(found) - len(shown),
-        "suppressed": len(misuse.table) - len(found),
+        "more": len(misuse.news) - len(shown),
+        "suppressed": len(misuse.table) - len(misuse.news),
     }
 
 

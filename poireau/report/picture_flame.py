@@ -22,6 +22,7 @@ from poireau.report.pictures import (
     CELL,
     EDGE,
     ROW,
+    SIZE,
     SMALL,
     WIDTH,
     Box,
@@ -83,7 +84,7 @@ def of_calls(calls: Calls, preamble: Preamble, limit: int = MOST, inverted: bool
     view = calls.view
     return Flame(
         f"{told(view)}{chosen(view.selection)}: {words.whole(view.total_bytes, form_of(view))} in "
-        f"{words.whole(view.total_count, words.number)} blocks",
+        f"{words.blocks(view.total_count)}",
         [*preamble.lines(), *_doubtful(view.samples)],
         form_of(view),
         np.concatenate([table["parent"].to_numpy(np.int64), *(each.parent for each in more)]),
@@ -146,7 +147,8 @@ def _box(flame: Flame, at: int, x: float, y: float, wide: float, parent: int, to
     title = f"{shortened(name)}\n{figure}, {words.share(value, total)}"
     fill = "rest" if not module else colours.of_function(name, module)
     gap = 1.0 if wide > 3 else 0.0
-    label = fitted(plain(name), wide - gap - 6) if wide > 20 else ""
+    room = wide - gap - 6
+    label = fitted(words.function(name, max(int(room / (SIZE * CELL)), 1)), room) if wide > 20 else ""
     return Box(x, y, wide - gap, ROW - 1, fill, label, f"{title}{flame.below[at]}", doubt(value, low, high), parent)
 
 
@@ -214,7 +216,7 @@ def _without_stack(calls: Calls) -> _More:
 
 def _below(module: str, place: str, blocks: Estimate, samples: int) -> str:
     where = ", ".join(filter(None, (place, shortened(module))))
-    said = f"\n{words.whole(blocks, words.number)} blocks, {samples:,} sample{'s' * (samples != 1)}"
+    said = f"\n{words.blocks(blocks)}, {samples:,} sample{'s' * (samples != 1)}"
     return said + (f"\n{where}" if where else "")
 
 

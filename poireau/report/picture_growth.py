@@ -94,7 +94,8 @@ def _bands(stream: Stream, xs: Floats, top: float, high: float, legend: float, w
         title = _told(stream, number)
         square = [(legend, y), (legend + 12, y), (legend + 12, y + 12), (legend, y + 12)]
         yield Area(square, fills[number], title, number)
-        first = key["function"] if "function" in key else stream.names[number]
+        cells = int(room / (SIZE * CELL))
+        first = words.function(key["function"], cells) if "function" in key else stream.names[number]
         where = words.place(key["file"], key["line"]) if "file" in key else ""
         now = words.whole(final)
         if row < 28:

@@ -107,6 +107,8 @@ def baseline(values: Floats, wiggle: bool = True) -> Floats:
     total = values.sum(axis=0)
     middle = np.cumsum(values, axis=0) - values / 2
     share = np.divide(total - middle, total, out=np.full_like(values, 0.5), where=total > 0)
+    # Between two times, so that what comes and goes again leaves all where it was.
+    share[:, 1:] = (share[:, 1:] + share[:, :-1]) / 2
     share[:, 0] = 0.5
     increase = np.diff(values, axis=1, prepend=0)
     return np.asarray(np.cumsum(((share - 0.5) * increase).sum(axis=0)) - total / 2)

@@ -6,7 +6,7 @@ Memory errors (errors.py) and leaks (of `check`) are told in the same way, in te
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -74,16 +74,22 @@ class Frames:
     def __init__(self, stacks: Stacks | None, wrappers: str = "") -> None:
         self._stacks = stacks
         self._sites = [] if stacks is None else stacks.sites(stacks.wrappers(wrappers)).tolist()
+        self._known: dict[int, Stack] = {}
 
     def stack(self, what: str, number: int) -> Stack:
         stacks = self._stacks
         if stacks is None:
             return Stack(what, ())
+        if number not in self._known:
+            self._known[number] = self._made(stacks, number)
+        return replace(self._known[number], what=what)
+
+    def _made(self, stacks: Stacks, number: int) -> Stack:
         begin = int(stacks.begins[number])
         columns = places(stacks, np.arange(begin, stacks.ends[number]))
         rows = zip(*(columns[name] for name in ("function", "file", "line", "module")))
         frames = tuple(Frame(str(function), str(file), int(line), str(module)) for function, file, line, module in rows)
-        return Stack(what, frames, max(0, self._sites[number] - begin))
+        return Stack("", frames, max(0, self._sites[number] - begin))
 
 
 def lines(problem: Problem, style: Style, frames: int | None = FRAMES) -> Iterator[str]:

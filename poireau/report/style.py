@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TextIO
 
@@ -22,6 +23,13 @@ class Style:
         return cls(
             shutil.get_terminal_size().columns if terminal else None, colours and not environment.get("NO_COLOR")
         )
+
+    def wrapped(self, lines: Iterable[str]) -> Iterator[str]:
+        """Between words."""
+        import textwrap
+
+        for line in lines:
+            yield from textwrap.wrap(line, self.width) if self.width is not None else [line]
 
     def paint(self, text: str, colour: str) -> str:
         return f"\x1b[{colour}m{text}\x1b[0m" if self.colours and colour and text else text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -49,12 +49,11 @@ class Column:
 def table(columns: Sequence[Column], head: str, rows: Sequence[Any], style: Style, said: Any) -> Iterator[str]:
     """Columns of numbers, and what they are of: `said(row, width)` gives a colour, a name and lines below it."""
     columns = [column for column in columns if any(column.cells)]
-    drawn = {column.head: column.lines for column in columns}
-    while style.width is not None and any(column.spare for column in columns):
-        if sum(len(drawn[column.head][0]) + 2 for column in columns) + _NARROW <= style.width:
-            break
+    while any(column.spare for column in columns) and _too_wide(columns, style, _NARROW):
         columns.remove(max(columns, key=lambda column: column.spare))
-    lines = ["  ".join(each) for each in zip(*(drawn[column.head] for column in columns))]
+    if _too_wide(columns, style, _NARROW // 2):
+        columns = [replace(column, margins=()) for column in columns]
+    lines = ["  ".join(each) for each in zip(*(column.lines for column in columns))]
     margin = len(lines[0]) + 2
     width = None if style.width is None else max(style.width - margin, _NARROW // 2)
     yield style.paint(f"{lines[0]}  {head}", BOLD)
@@ -63,6 +62,11 @@ def table(columns: Sequence[Column], head: str, rows: Sequence[Any], style: Styl
         yield style.paint(f"{line}  {name}", colour)
         for text in below:
             yield " " * margin + style.paint(text, GREY)
+
+
+def _too_wide(columns: Sequence[Column], style: Style, name: int) -> bool:
+    """With so much for names."""
+    return style.width is not None and sum(len(column.lines[0]) + 2 for column in columns) + name > style.width
 
 
 def top(
@@ -75,7 +79,7 @@ def top(
 ) -> Iterator[str]:
     """`limit`: rows; 0: all. `frames`: callers shown below each; None: all. `by_through`: the largest is what most goes
     through."""
-    yield from opening(view, preamble)
+    yield from opening(view, preamble, style)
     there = ordered(view, by_through)
     rows = (there if limit == 0 else there.head(limit)).to_dict("records")
     if not rows:
@@ -133,11 +137,13 @@ def callers_of(stacks: Stacks | None, by: str, row: Any, frames: int | None, wid
         yield "  " + words.key(place, "function", False, None if width is None else width - 2)
 
 
-def opening(view: View, preamble: Preamble) -> Iterator[str]:
-    yield from preamble.lines()
+def opening(view: View, preamble: Preamble, style: Style) -> Iterator[str]:
+    yield from style.wrapped(preamble.lines())
     yield ""
-    blocks = words.whole(view.total_count, words.number)
-    yield f"{told(view)}{chosen(view.selection)}: {words.whole(view.total_bytes, form_of(view))} in {blocks} blocks"
+    blocks = words.blocks(view.total_count)
+    yield from style.wrapped(
+        [f"{told(view)}{chosen(view.selection)}: {words.whole(view.total_bytes, form_of(view))} in {blocks}"]
+    )
     yield ""
 
 

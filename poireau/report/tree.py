@@ -76,7 +76,7 @@ def _upwards(nodes: Tree, own: Estimates) -> Estimates:
 def lines(calls: Calls, preamble: Preamble, style: Style, limit: int = LIMIT) -> Iterator[str]:
     """The `limit` largest nodes; 0: all. Where there is only one way on, the way goes straight down."""
     view = calls.view
-    yield from opening(view, preamble)
+    yield from opening(view, preamble, style)
     table = calls.table(calls.largest(limit))
     total = view.total_bytes.value
     below: dict[int, list[int]] = {}

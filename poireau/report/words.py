@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from poireau.estimate import Estimate
 from poireau.grouping import NOBODY
+from poireau.report.spelling import as_written
 from poireau.stacks import qualified
 from poireau.text import as_size, plain
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
-_LONGEST = 4096  # characters of a name that is looked at
-_INLINE = r"std::(?:__cxx11::|__1::)?"  # the standard library's own version of itself
-_OF_CHAR = re.compile(rf"{_INLINE}basic_(\w+)<char(?:, {_INLINE}char_traits<char>)?(?:, {_INLINE}allocator<char>)? ?>")
-_ALLOCATOR = re.compile(rf", {_INLINE}allocator<(?:[^<>]|<[^<>]*>)*> ?(?=>)")
+_LEAST = 12  # characters of a function's name beside its place
 _EVEN = 0.15  # ends of an interval that differ by less are as good as the same
 
 
@@ -44,7 +41,7 @@ def number(value: float, like: float | None = None) -> str:
     """To the one below ten thousand, else three digits: 12.3k, 4.56M."""
     like = abs(value if like is None else like)
     if like < 10_000:
-        return f"{value:,.0f}" if like >= 10 or value == int(value) else f"{value:.1f}"
+        return f"{value:,.0f}" if like >= 10 else f"{value:.1f}".removesuffix(".0")
     for unit in ("k", "M", "G", "T"):
         like, value = like / 1000, value / 1000
         if like < 1000 or unit == "T":
@@ -53,7 +50,7 @@ def number(value: float, like: float | None = None) -> str:
 
 
 def between(value: float, low: float, high: float, form: Any = size) -> str:
-    """`± 0.30MiB`, `1.20 to 7.81MiB`, `< 1.50MiB` of nothing; empty: the figure is exact."""
+    """`± 0.30MiB`, `1.20 to 7.81MiB`, `< 1.50MiB` of nothing; empty: the figure is exact, as far as it is written."""
     if low == high:
         return ""
     if value == 0 and low == 0:
@@ -61,6 +58,8 @@ def between(value: float, low: float, high: float, form: Any = size) -> str:
     if abs((high - value) - (value - low)) <= _EVEN * (high - low):
         return f"± {form(max(high - value, value - low), value)}"
     first, last = form(low, value), form(high, value)
+    if first == last:
+        return ""
     unit = last.lstrip("+-0123456789.,")
     return f"{first[: -len(unit)] if unit and first.endswith(unit) else first} to {last}"
 
@@ -77,6 +76,11 @@ def whole(estimate: Estimate, form: Any = size) -> str:
     return f"{form(estimate.value)} {within if within.startswith('±') or not within else f'({within})'}".rstrip()
 
 
+def blocks(count: Estimate) -> str:
+    said = whole(count, number)
+    return f"{said} block{'s' * (said != '1')}"
+
+
 def share(part: float, all: float) -> str:
     return f"{100 * part / all:.1f} %" if all else ""
 
@@ -89,7 +93,7 @@ def place(file: str, line: int) -> str:
 
 def function(name: str, width: int | None = None) -> str:
     """In at most `width` characters: without its arguments if it must be, then without its middle."""
-    name = plain(_as_written(name))
+    name = as_written(name)
     if width is None or len(name) <= width:
         return name
     name = qualified(name)
@@ -99,22 +103,16 @@ def function(name: str, width: int | None = None) -> str:
     return name[: kept // 3] + "…" + name[len(name) - (kept - kept // 3) :] if kept > 2 else name[:width]
 
 
-def _as_written(name: str) -> str:
-    """std::string and std::vector<int>, rather than what these stand for."""
-    if "std::" not in name or len(name) > _LONGEST:
-        return name
-    name = _OF_CHAR.sub(r"std::\1", name)
-    shorter = _ALLOCATOR.sub("", name)
-    while shorter != name:
-        name, shorter = shorter, _ALLOCATOR.sub("", shorter)
-    return name
-
-
 def key(row: Mapping[str, Any], by: str, several: bool, width: int | None = None) -> str:
     """What a row of a view's table is called. `several`: there are other processes."""
     if by in ("stack", "function", "line"):
         where = place(row["file"], row["line"])
-        room = None if width is None else max(width - len(where) - 2, 12)
+        if width is not None and row["function"] and where:
+            left = width - min(len(row["function"]), _LEAST) - 2
+            where = cut(where, left) if left >= _LEAST // 2 else ""
+        elif width is not None:
+            where = cut(where, width)
+        room = None if width is None else max(width - len(where) - 2, 1)
         parts = [function(row["function"], room), where]
         return "  ".join(part for part in (parts[::-1] if by == "line" else parts) if part)
     if by == "file":

@@ -70,6 +70,7 @@ struct EntryInfo {
   uint32_t permissions, owner;     // with the set-id and sticky bits
   uint64_t device, inode, blocks;  // blocks: of 512 bytes
   int64_t changed;                 // seconds since 1970
+  uint64_t names;                  // a directory has one in each of those in it, and two more (btrfs: always 1)
 };
 /// A descriptor >= 0 to list it with, or -errno.
 [[nodiscard]] int open_directory(int at, const char* name, Links links = Links::refuse) noexcept;

@@ -214,7 +214,8 @@ int entry_info(int at, const char* name, EntryInfo& out, Links links) noexcept {
          got.st_dev,
          got.st_ino,
          static_cast<uint64_t>(got.st_blocks),
-         got.st_mtim.tv_sec};
+         got.st_mtim.tv_sec,
+         got.st_nlink};
   return 0;
 }
 

@@ -19,6 +19,8 @@ PYTHON = measure.ROOT / ".venv" / "bin" / "python"
 OWN_LIMIT, LTTNG_LIMIT = 1 / 3, 1 / 0.4  # us an event: 3 and 0.4 million a second
 NEW_LIMIT, KEPT_LIMIT = 1e6 / 15_000, 1.0  # us an address: 15 thousand and a million a second
 SECONDS_LIMIT, MEMORY_LIMIT = 6.0, 1024  # MiB
+LEAKS_LIMIT, AGAIN_LIMIT = 6.0, 1.0  # s
+SCAN_LIMIT, SCAN_RATE_LIMIT, SCAN_STOP_LIMIT = 4.0, 0.5, 50.0  # s of 4 GiB; ns a byte and core; ms
 LISTING_LIMIT, START_LIMIT = 1.0, 0.1  # s
 
 
@@ -30,6 +32,8 @@ class Figures:
     kept: float
     reports: dict[str, dict[str, float]]  # question -> seconds, cpu_seconds, bytes
     listing: dict[str, float]  # command -> seconds
+    leaks: dict[str, dict[str, float]]  # cold, warm -> as reports
+    scan: dict[str, float]  # of 4 GiB
 
     @property
     def slowest(self) -> float:
@@ -52,7 +56,8 @@ def measure_all(library: Path) -> Figures:
     rates = run("reading", library)
     own, lttng = (1e6 / statistics.median(rates[name]) for name in ("own", "lttng"))
     named = run("symbolizing")
-    return Figures(own, lttng, 1e6 / named["new"], 1e6 / named["kept"], run("reporting"), run("listing", library))
+    reports, listing, told = run("reporting"), run("listing", library), run("leaks")
+    return Figures(own, lttng, 1e6 / named["new"], 1e6 / named["kept"], reports, listing, told, run("scan"))
 
 
 def verdicts(figures: Figures) -> list[Verdict]:
@@ -63,6 +68,11 @@ def verdicts(figures: Figures) -> list[Verdict]:
         Verdict("an address named from the cache", figures.kept, KEPT_LIMIT, "us"),
         Verdict("a report of 1 M events, 100 k stacks", figures.slowest, SECONDS_LIMIT, "s"),
         Verdict("its memory", figures.largest, MEMORY_LIMIT, "MiB"),
+        Verdict("`leaks` of 1 M events", figures.leaks["cold"]["seconds"], LEAKS_LIMIT, "s"),
+        Verdict("`leaks`, asked again", figures.leaks["warm"]["seconds"], AGAIN_LIMIT, "s"),
+        Verdict("a scan of 4 GiB", figures.scan["seconds"], SCAN_LIMIT, "s"),
+        Verdict("a byte of it, on a core", 1e9 / figures.scan["rate"], SCAN_RATE_LIMIT, "ns"),
+        Verdict("its process stopped", 1e3 * figures.scan["stopped"], SCAN_STOP_LIMIT, "ms"),
         Verdict("`ps` of 200 processes", figures.listing["ps"], LISTING_LIMIT, "s"),
         Verdict("`lib`, from start to end", figures.listing["lib"], START_LIMIT, "s"),
     ]
@@ -71,9 +81,12 @@ def verdicts(figures: Figures) -> list[Verdict]:
 def report(figures: Figures) -> str:
     rows = [
         (name, f"{each['seconds']:.1f}", f"{each['cpu_seconds']:.1f}", f"{each['bytes'] / (1 << 20):.0f}")
-        for name, each in figures.reports.items()
+        for name, each in {
+            **figures.reports,
+            **{f"leaks, {name}": each for name, each in figures.leaks.items()},
+        }.items()
     ]
-    return measure.table("`top` and `diff` of 1 M events, 100 k stacks", ("", "s", "s of CPU", "MiB"), rows)
+    return measure.table("`top`, `diff` and `leaks` of 1 M events, 100 k stacks", ("", "s", "s of CPU", "MiB"), rows)
 
 
 def record(figures: Figures) -> dict[str, Any]:

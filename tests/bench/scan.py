@@ -1,4 +1,4 @@
-"""How fast a process is scanned, and for how long it is stopped: `python -m tests.bench.scan [GIB]`.
+"""How fast a process is scanned, and for how long it is stopped: `python -m tests.bench.scan [--json] [GIB]`.
 
 The process has so many GiB of memory that is read (random bytes, words that look like pointers here and there), some
 sampled blocks, a third of which nothing points at, and threads.
@@ -6,6 +6,7 @@ sampled blocks, a third of which nothing points at, and threads.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -51,7 +52,7 @@ int main(int argc, char** argv) {
 """
 
 
-def main(mib: int = 4096) -> int:
+def measure(mib: int) -> dict[str, float]:
     import poireau
     from poireau import scan
     from poireau.reached import LOST
@@ -81,16 +82,31 @@ def main(mib: int = 4096) -> int:
                 found = scan.look(heap, apart=0.0)
             finally:
                 process.kill()
-    rate = seen.facts.bytes / max(cpu, 1e-9)
-    stopped = max(found.stopped_seconds, seen.facts.stopped_seconds)
-    print(
-        f"scan of {seen.facts.bytes / (1 << 30):.2f} GiB: {seconds:.2f} s, {rate / 1e9:.1f} GB/s a core; "
-        f"{seen.facts.blocks} blocks, {int((found.state == LOST).sum())} lost; {THREADS} threads, "
-        f"stopped {stopped * 1e3:.2f} ms at most"
-    )
-    kept = seconds <= MOST_SECONDS * mib / 1024 and stopped <= MOST_STOPPED and rate >= LEAST_RATE
+    return {
+        "bytes": seen.facts.bytes,
+        "seconds": seconds,
+        "rate": seen.facts.bytes / max(cpu, 1e-9),
+        "stopped": max(found.stopped_seconds, seen.facts.stopped_seconds),
+        "blocks": seen.facts.blocks,
+        "lost": int((found.state == LOST).sum()),
+    }
+
+
+def main(arguments: list[str]) -> int:
+    sizes = [each for each in arguments if each != "--json"]
+    mib = int(float(sizes[0]) * 1024) if sizes else 4096
+    got = measure(mib)
+    if "--json" in arguments:
+        print(json.dumps(got))
+    else:
+        print(
+            f"scan of {got['bytes'] / (1 << 30):.2f} GiB: {got['seconds']:.2f} s, {got['rate'] / 1e9:.1f} GB/s a core; "
+            f"{got['blocks']} blocks, {got['lost']} lost; {THREADS} threads, "
+            f"stopped {got['stopped'] * 1e3:.2f} ms at most"
+        )
+    kept = got["seconds"] <= MOST_SECONDS * mib / 1024 and got["stopped"] <= MOST_STOPPED and got["rate"] >= LEAST_RATE
     return 0 if kept else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main(*(int(float(gib) * 1024) for gib in sys.argv[1:2])))
+    sys.exit(main(sys.argv[1:]))

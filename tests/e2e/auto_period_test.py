@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 
 import poireau
+from poireau import launch
 from tests.conftest import ROOT, clean_environment
 
 LONGEST, OF_EACH = 512 << 10, 1024
@@ -76,8 +77,8 @@ NAMES = ("ask_small", "ask_medium", "ask_large")
 FLAGS = ["-fno-builtin", "-pthread", "-O1"]
 
 
-def recorded(compile_c, run_preloaded, traces, *words):
-    env = {"SAMPLE_PERIOD": "auto", "TRACE": str(traces), "OVERHEAD_BUDGET": "off", "TRACE_LIMIT": "128M"}
+def recorded(compile_c, run_preloaded, traces, *words, **more):
+    env = {"SAMPLE_PERIOD": "auto", "TRACE": str(traces), "OVERHEAD_BUDGET": "off", "TRACE_LIMIT": "128M", **more}
     done = run_preloaded([compile_c(SOURCE, FLAGS), *words], {f"POIREAU_{name}": value for name, value in env.items()})
     assert (done.returncode, done.stderr) == (0, "")
     return [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
@@ -131,3 +132,14 @@ def test_a_fork_child_goes_on_where_its_parent_was_and_exec_begins_anew(compile_
         before, after = periods(heap, parent), periods(heap, child)
         assert before[0] == 1 and before[-1] > 8
         assert after[0] == (first or before[-1]), (before[-1], after[0])
+
+
+def test_later_processes_of_a_run_have_fewer_samples_of_each_period(compile_c, run_preloaded, tmp_path):
+    run = launch.run_name("it", 1, 1e9, "12345678")
+    for _ in range(5):
+        recorded(compile_c, run_preloaded, tmp_path, "1", "20000", RUN=run)
+    heap = poireau.open(tmp_path / run)
+    processes = heap.processes.sort_values("begin").index
+    for process, of_each in zip(processes, (1024, 512, 256, 256, 128), strict=True):
+        counts = Counter(periods(heap, process))
+        assert [counts[1 << doubling] for doubling in range(10)] == [of_each] * 10, (process, counts)

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -158,3 +163,18 @@ def test_what_a_check_leaves_is_what_was_asked_for(loses: Path, tmp_path: Path) 
     assert poireau("errors", "--error-exitcode", "7", "--trace", tmp_path, status=7).stdout.count("short overflow") == 1
     poireau("errors", "--trace", tmp_path, "--error-exitcode", "300", status=2)
     poireau("errors", "--trace", tmp_path, "--suppressions", tmp_path / "nowhere", status=2)
+
+
+def test_who_ends_a_check_ends_its_command_and_hears_by_what(tmp_path: Path) -> None:
+    source = f"echo $$ > {tmp_path}/pid; exec sleep 60"
+    environment = {**os.environ, "POIREAU_TRACE": str(tmp_path)}
+    for number in (signal.SIGTERM, signal.SIGINT):
+        words = [sys.executable, ROOT / "poireau.py", "check", "--no-leaks", "--", "sh", "-c", source]
+        with subprocess.Popen(words, env=environment, start_new_session=True) as check:
+            while not (tmp_path / "pid").is_file() or not (tmp_path / "pid").read_text().strip():
+                assert check.poll() is None
+                time.sleep(0.02)
+            os.killpg(check.pid, number)  # as a terminal does, and systemd
+            assert check.wait() == 128 + number
+        assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()
+        (tmp_path / "pid").unlink()

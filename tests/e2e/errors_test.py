@@ -85,3 +85,30 @@ def test_sarif_and_words_go_where_they_should(made: dict[str, Path], tmp_path: P
     assert "No such file or directory" in done.stderr
     assert "\x1b" not in poireau("errors", "--trace", made[case]).stdout
     assert "\x1b[1;31m" in poireau("errors", "--trace", made[case], CLICOLOR_FORCE="1").stdout
+
+
+def test_an_access_is_told_where_it_is_made(
+    tmp_path: Path,
+    compile_c: Callable[..., Path],
+    run_preloaded: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    """Its instruction is no call's: one byte before it is another line, or even another function."""
+    source = """
+#include <stdlib.h>
+__attribute__((noinline)) int first(volatile char* p) { return p[3]; }
+int main(void) {
+  char* volatile p = malloc(64);
+  free(p);
+  return first(p) < 0;
+}
+"""
+    program = compile_c(source, ["-g", "-O2", "-fno-builtin", "-w"])
+    every = {"POIREAU_SAMPLE_PERIOD": "1", "POIREAU_GUARD": "all", "POIREAU_TRACE": str(tmp_path)}
+    text = run_preloaded([program], every).stderr
+    (error,) = asked("--trace", tmp_path)["errors"]
+    frames = error["stacks"][0]["frames"]
+    assert [(frame["function"], frame["line"]) for frame in frames[:2]] == [("first", 3), ("main", 7)]
+    # What is said at once has the instruction itself, as addr2line and debuggers want it.
+    instruction = re.search(r"rip=0*([0-9a-f]+)", text)
+    shown = re.search(r'thread \d+ "[^"]*":\n +\S+\+0x([0-9a-f]+)', text)
+    assert instruction and shown and instruction[1].endswith(shown[1][-3:])

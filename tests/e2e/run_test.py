@@ -70,6 +70,12 @@ def test_errors_change_the_status_of_who_ended_well_and_asked_for_that(tmp_path,
         assert run(tmp_path, *options, *words).returncode == status, words
 
 
+def test_who_asks_for_a_status_is_told_that_nobody_could_tell(tmp_path):
+    (tmp_path / "file").touch()
+    done = run(tmp_path, "--error-exitcode", "9", "--trace", tmp_path / "file" / "under", "--", "echo", "ran")
+    assert (done.returncode, done.stdout) == (2, "") and "can't be written to" in done.stderr
+
+
 def test_without_guards_or_with_exec_nothing_is_told(tmp_path, erring):
     for options in (["--protect", "off"], ["--protect", "all", "--exec"], ["--protect", "all", "-q"]):
         done = run(tmp_path, *options, "--", erring)
@@ -101,7 +107,9 @@ def test_a_record_may_be_one_file_that_others_read(tmp_path, erring):
         (["-o", "a", "--trace", "b"], "give one of them"),
         (["-q", "--error-exitcode", "1"], "nobody is there at the end"),
         (["-q", "-o", "a.poireau"], "nobody is there at the end"),
-        (["--sink", "none", "--error-exitcode", "1"], "sink"),
+        (["--sink", "none", "--error-exitcode", "1"], "sink = none"),
+        (["--set", "sink=lttng", "--error-exitcode", "1"], "sink = lttng"),
+        (["--sink", "none", "-o", "a.poireau"], "sink = none"),
         (["--error-exitcode", "256"], "no exit status"),
     ],
 )
@@ -121,6 +129,62 @@ def test_a_pipe_ends_when_the_program_closes_it_and_daemons_are_not_waited_for(t
         started.stdin.close()
         assert started.wait(HANG) == 3
     os.kill(int(daemon), signal.SIGKILL)
+
+
+def test_a_pipe_of_any_number_ends_when_the_program_closes_it(tmp_path):
+    reading, writing = os.pipe()
+    script = f"exec {writing}>&-; read line"
+    environment = clean_environment(POIREAU_TRACE=str(tmp_path))
+    command = [*COMMAND, "--", "bash", "-c", script]
+    with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, pass_fds=[writing]) as started:
+        os.close(writing)
+        assert os.read(reading, 1) == b""
+        assert started.poll() is None
+        started.stdin.close()
+    os.close(reading)
+
+
+STATE = """
+grep -E 'Sig(Blk|Ign|Cgt)|Umask|NoNewPrivs|Seccomp:' /proc/self/status
+ulimit -a; umask; nice; ls -l /proc/self/fd | sed 's/.* \\([0-9]* ->\\)/\\1/' | grep -v '/proc\\|pipe'; pwd
+"""
+
+
+def test_a_program_is_as_it_would_be_without_us(tmp_path):
+    def told(*before: str | Path) -> str:
+        environment = clean_environment(POIREAU_TRACE=str(tmp_path), POIREAU_CONTROL="off")
+        outer = "umask 027; ulimit -c 0; ulimit -n 512; trap '' HUP CHLD USR1; exec nice -n 3 \"$@\""
+        command = ["bash", "-c", outer, "-", *before, "bash", "-c", STATE]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=HANG).stdout
+
+    assert told(*COMMAND, "-c", "0", "--") == told()
+
+
+@pytest.mark.parametrize("end", [signal.SIGCONT, signal.SIGKILL])
+def test_who_stops_the_program_alone_has_only_the_program_go_on(tmp_path, end):
+    environment = clean_environment(POIREAU_TRACE=str(tmp_path))
+    command = [*COMMAND, "--", "sh", "-c", "echo $$; read line; exit 7"]
+    pipes = dict.fromkeys(("stdin", "stdout"), subprocess.PIPE)
+    with subprocess.Popen(command, env=environment, text=True, **pipes) as started:
+        child = int(started.stdout.readline())
+        os.kill(child, signal.SIGSTOP)
+        assert os.WIFSTOPPED(os.waitpid(started.pid, os.WUNTRACED)[1])  # and is seen to
+        os.kill(child, end)
+        started.stdin.close()
+        assert started.wait(HANG) == (7 if end == signal.SIGCONT else -end)
+
+
+def test_an_alarm_that_was_set_before_us_is_the_programs(tmp_path):
+    code = "import os, signal, sys; signal.setitimer(signal.ITIMER_REAL, 1); os.execvp(sys.argv[1], sys.argv[1:])"
+    environment = clean_environment(POIREAU_TRACE=str(tmp_path))
+    command = [sys.executable, "-c", code, *COMMAND, "--", "sleep", "60"]
+    assert subprocess.run(command, env=environment, timeout=HANG).returncode == -signal.SIGALRM
+
+
+def test_what_a_program_sends_its_own_group_it_gets_once(tmp_path):
+    script = "trap 'echo caught' TERM; kill 0; sleep 0.3; sleep 0.3"
+    done = run(tmp_path, "--", "sh", "-c", script, start_new_session=True)
+    assert (done.returncode, done.stdout) == (0, "caught\n")
 
 
 def test_who_kills_us_kills_the_program(tmp_path):

@@ -325,6 +325,20 @@ def test_commands_on_standard_input_are_a_script(growing: tuple[int, Path], tmp_
     assert poireau(traces=traces, text="\n".join([*kept, *told])).stdout == "True\n" * 3
 
 
+def test_a_terminal_whose_input_has_ended_before_anything_was_asked_is_left(tmp_path: Path) -> None:
+    ours, its = os.openpty()  # as of `script -c poireau.py /dev/null </dev/null`
+    os.write(ours, b"\x04")
+    environment = clean_environment(POIREAU_TRACE=str(tmp_path), XDG_STATE_HOME=str(tmp_path), TERM="xterm")
+    command = [sys.executable, ROOT / "poireau.py"]
+    with subprocess.Popen(command, stdin=its, stdout=its, stderr=its, env=environment, start_new_session=True) as shell:
+        try:
+            assert shell.wait(PATIENCE) == 0
+        finally:
+            shell.kill()
+    os.close(its)
+    os.close(ours)
+
+
 def test_watch_is_a_log_where_there_is_no_terminal(growing: tuple[int, Path]) -> None:
     pid, traces = growing
     done = poireau("watch", pid, "--interval", "0.2", "--count", "2", traces=traces)

@@ -89,7 +89,7 @@ def test_a_command_imports_what_it_needs_and_no_other() -> None:
         (["top", "--limit", "x"], "top: --limit: x is no number of rows (see poireau help top)"),
         (["ctl", "1", "stat"], "ctl: VERB takes no stat: did you mean stats?"),
         (["ctl", "1"], "ctl: the following arguments are required: VERB (see poireau help ctl)"),
-        (["ctl", "x", "stats"], "ctl: PID: x is no pid (`poireau ps` lists them) (see poireau help ctl)"),
+        (["ctl", "x", "stats"], "ctl: PID: x is no pid: `poireau ps` lists them (see poireau help ctl)"),
         (["export"], "export: the following arguments are required: FORMAT (see poireau help export)"),
         (["lib", "twice"], "lib: twice is a word too many (see poireau help lib)"),
         (["run"], "run: which program? For example: run -- ls -l"),
@@ -232,3 +232,8 @@ def test_each_value_is_shown_with_where_it_comes_from(tmp_path: Path) -> None:
         f'poireau: {config}:3: stack_depth = "9999": out of range (0..128); keeping 64',
     ]
     assert poireau("config", "show").stderr == ""
+
+
+def test_what_there_is_fits_into_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert max(map(len, parsing.parser().format_help().splitlines())) <= 80

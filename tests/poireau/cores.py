@@ -13,9 +13,9 @@ RECORDS = REGION + (9 << 40)  # tracked_alloc/region.h
 HOMES = REGION + (2 << 39)  # an area of slots
 RECORD = np.dtype(
     {
-        "names": ["state", "address", "size", "period", "time", "thread", "stack", "uses"],
-        "formats": ["u4", "u8", "u8", "u8", "u8", "u4", "u4", "u4"],
-        "offsets": [0, 16, 24, 48, 64, 72, 76, 96],
+        "names": ["state", "address", "size", "pages", "home", "period", "time", "thread", "stack", "uses"],
+        "formats": ["u4", "u8", "u8", "u4", "u8", "u8", "u8", "u4", "u4", "u4"],
+        "offsets": [0, 16, 24, 32, 40, 48, 64, 72, 76, 96],
         "itemsize": 128,
     }
 )
@@ -28,6 +28,8 @@ def records(blocks: Sequence[tuple[int, int]], state: int = LIVE) -> bytes:
     rows = np.zeros(len(blocks), RECORD)
     rows["state"], rows["uses"], rows["time"], rows["period"] = state, 1, 1 + np.arange(len(blocks)), 1
     rows["address"], rows["size"] = np.array(blocks, np.uint64).reshape(-1, 2).T
+    rows["home"] = rows["address"] // PAGE * PAGE
+    rows["pages"] = (rows["address"] % PAGE + rows["size"]) // PAGE + 1
     data = rows.tobytes()
     return data + bytes(-len(data) % PAGE)
 

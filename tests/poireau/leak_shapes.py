@@ -27,6 +27,7 @@ class Blocks:
     died: Floats
     size: Floats
     chained: bool = False  # each is resized into the next one
+    moved: bool = False  # each is freed where its successor is asked for
 
     def __add__(self, other: Blocks) -> Blocks:
         return Blocks(*(np.concatenate([getattr(self, x), getattr(other, x)]) for x in ("born", "died", "size")))
@@ -91,6 +92,32 @@ def growing_block(rng: np.random.Generator, seconds: float) -> tuple[Blocks, flo
     return Blocks(born, np.append(born[1:], np.inf), size, chained=True), often * step
 
 
+def _slots(rng: np.random.Generator, seconds: float, often: float, slots: int) -> tuple[Floats, Floats, Floats]:
+    """When blocks of slots that are replaced at random are born and die, and the how manieth of its slot each is."""
+    born = np.sort(rng.uniform(0, seconds, rng.poisson(often * seconds)))
+    slot = rng.integers(slots, size=len(born))
+    order = np.lexsort((born, slot))
+    new = np.append(True, slot[order][1:] != slot[order][:-1])
+    place = np.arange(len(born))
+    nth, died = np.empty(len(born)), np.full(len(born), np.inf)
+    nth[order] = place - np.maximum.accumulate(np.where(new, place, 0)) + 1
+    died[order[:-1][~new[1:]]] = born[order[1:][~new[1:]]]
+    return born, died, nth
+
+
+def vectors(rng: np.random.Generator, seconds: float) -> tuple[Blocks, float]:
+    """A hundred, each of which is copied to a larger block again and again."""
+    often, step = rng.uniform(3000, 10_000) / seconds, rng.choice([200.0, 1000.0])
+    born, died, nth = _slots(rng, seconds, often, 100)
+    return Blocks(born, died, step * nth, moved=True), often * step
+
+
+def replaced(rng: np.random.Generator, seconds: float) -> tuple[Blocks, float]:
+    """As many as there are slots, soon, each by one as large."""
+    born, died, _ = _slots(rng, seconds, rng.uniform(3000, 30_000) / seconds, rng.integers(20, 200))
+    return Blocks(born, died, np.full(len(born), 4000.0), moved=True), 0.0
+
+
 def table(rng: np.random.Generator, seconds: float) -> tuple[Blocks, float]:
     born = np.sort(rng.uniform(0, rng.uniform(0.01, 0.15) * seconds, 20_000))
     return _never(born, np.full(len(born), rng.choice([64.0, 1000.0]))), 0.0
@@ -126,9 +153,10 @@ def busy(rng: np.random.Generator, seconds: float) -> tuple[Blocks, float]:
 
 
 LEAKS: dict[str, Shape] = {
-    "steady": steady, "bursty": bursty, "per connection": per_connection, "cache": cache, "growing block": growing_block
+    "steady": steady, "bursty": bursty, "per connection": per_connection, "cache": cache,
+    "growing block": growing_block, "vectors": vectors,
 }  # fmt: skip
-HONEST: dict[str, Shape] = {"table": table, "bounded": bounded, "pool": pool, "busy": busy}
+HONEST: dict[str, Shape] = {"table": table, "bounded": bounded, "pool": pool, "busy": busy, "replaced": replaced}
 
 
 class Columns(History):
@@ -150,7 +178,7 @@ class Columns(History):
         self.next += len(taken) + 1
         after = np.append(taken[1:], False) if blocks.chained else np.zeros(len(taken), bool)
         dies = taken & np.isfinite(blocks.died) & ~after
-        number, by = self.stack(stack), self.stack(freed_by)
+        number, by = self.stack(stack), self.stack(stack if blocks.moved else freed_by)
         for kind, chosen in (("alloc", taken & ~before), ("resize", taken & before), ("free", dies)):
             time = BEGIN + ((blocks.died if kind == "free" else blocks.born)[chosen] * SECOND).astype(np.int64)
             self.parts.append(

@@ -11,7 +11,8 @@ from poireau.leaks import Leaks, Verdict, find
 from poireau.model import Heap
 from poireau.preamble import Preamble
 from poireau.reached import INDIRECT, LOST, ONCE, REACHED, Reached
-from poireau.report.leaks import document, lines
+from poireau.report.leaks import lines
+from poireau.report.leaks_document import document
 from poireau.selection import Selection
 from poireau.suppressions import Rule, Suppressions
 from tests.poireau.histories import BEGIN, SECOND, History, heap_of
@@ -98,7 +99,7 @@ def test_what_is_freed_young_does_not_hide_what_stays() -> None:
     alone, hidden = find(heap_of(grown())), find(heap_of([*grown(), *busy]))
     assert verdicts(hidden) == {"f": "leak"}
     assert hidden.table["rate"][0] == pytest.approx(alone.table["rate"][0], rel=0.1)
-    assert hidden.older is not None and hidden.older < 1 and "never freed" in hidden.why_older
+    assert hidden.older == 0.1 and "longer than 100 ms is never freed" in hidden.why_older
 
 
 def test_a_fixed_age_is_taken_as_it_is() -> None:
@@ -125,6 +126,40 @@ def test_a_block_that_is_resized_for_ever_leaks_as_fast_as_it_grows(seed: int) -
     source.site("realloc;f@f.c:1;main", blocks, rng, 524288)
     row = find(source.heap()).table.iloc[0]
     assert row["verdict"] == "leak" and row["rate"] == pytest.approx(2 * 65536 * HOUR, rel=0.05)
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_a_few_samples_at_the_start_accuse_nobody(number: int) -> None:
+    lives = [{**life, "born": int(at * SECOND)} for life, at in zip(grown(9), (0.17, 0.62, 1.3, 4.2, 9.0))][:number]
+    end = {"size": 1, "period": 1, "stack": "g;main", "born": 14 * SECOND}
+    assert not len(find(heap_of([*lives, end])).found)
+
+
+def test_in_a_start_there_is_no_leak_yet() -> None:
+    for every, early in ((3e-5, True), (0.045, True), (0.2, False), (3.0, False)):
+        heap = heap_of(grown(100, every))
+        answer = find(heap)
+        said = text(heap, answer, why=False)
+        assert bool(answer.too_early) == early and verdicts(answer) == {"f": "growing" if early else "leak"}
+        assert ("/h" in said) != early and ("that takes 5 s and more" in said) == early
+
+
+def test_what_grows_and_is_reachable_is_said_to_be() -> None:
+    heap = heap_of(grown())
+    live = heap.live()
+    scan = Reached.of(live["process"], live["id"], [REACHED] * len(live))
+    row = find(heap, reached=scan).table.iloc[0]
+    assert row["verdict"] == "leak" and "an unbounded cache or data, not lost memory" in row["reason"]
+
+
+def test_what_was_seen_exactly_at_first_may_have_grown_unseen_since() -> None:
+    """As with sample_period = auto."""
+    early = [{"size": 1000, "period": 1, "stack": SITE, "born": n} for n in range(100)]
+    for period, unseen in ((1 << 19, True), (1, False)):
+        late = [{**life, "period": period, "stack": "g;main"} for life in grown()]
+        answer = find(heap_of([*early, *late]), Selection(since=BEGIN + SECOND))
+        row = answer.table.set_index("function").loc["f"]
+        assert row["rate"] == 0 and (row["rate_high"] * answer.seconds / HOUR > 1 << 19) == unseen
 
 
 def test_bursts_make_less_sure_than_a_steady_flow_of_as_much(seed: int) -> None:
@@ -157,7 +192,8 @@ def test_what_nothing_points_at_is_lost_though_it_does_not_grow(state: int, verd
     row = answer.table[answer.table["function"] == "f"].iloc[0]
     assert (row["looked_at"], row["unreachable"]) == (1, int(state != REACHED)) and row["verdict"] == verdict
     if verdict == "lost":
-        assert "0 of 1 objects reachable" in text(heap, answer)
+        said = text(heap, answer)
+        assert "0 of 1 objects reachable" in said and "nothing points" not in said  # once is enough
 
 
 def test_what_is_known_is_told_by_number_only() -> None:

@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from poireau import scan
+from poireau.errors import Failure
 from poireau.scan_areas import Area, chosen
 from poireau.scan_library import INDIRECT, LOST, REACHED, demangled, words
 from tests.poireau.cores import FREED, HOMES, PAGE, RECORDS, REGION, core, records
@@ -125,6 +126,16 @@ def test_no_record_is_missed_among_many(tmp_path: Path) -> None:
     seen, _ = scan.of_core(str(core(tmp_path / "core", memory)))
     assert seen.columns.blocks["address"].tolist() == begins.tolist()
     assert (seen.columns.blocks["state"] == REACHED).all()
+
+
+def test_records_of_another_version_are_refused(tmp_path: Path, seed: int) -> None:
+    """As they would be if a field had been put before the others, or if they were longer."""
+    good = records([(HOMES + 256 * number, 64) for number in range(1000)])
+    longer = b"".join(good[at : at + 128] + bytes(64) for at in range(0, len(good), 128))
+    for changed in (bytes(8) + good[:-8], good[8:] + bytes(8), longer[: len(longer) // PAGE * PAGE]):
+        path = core(tmp_path / "core", {RECORDS: changed, HOMES: bytes(PAGE), HEAP: bytes(PAGE)})
+        with pytest.raises(Failure, match="is of another version"):
+            scan.of_core(str(path))
 
 
 def test_a_register_holds(tmp_path: Path) -> None:

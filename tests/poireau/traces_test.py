@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -35,6 +36,29 @@ def test_the_newest_run_is_meant_where_none_is_named_and_is_said(parent: Path) -
     assert meant.said == f"using run ser-ver-123 (2 min ago): {run}"
 
 
+def test_of_runs_of_one_second_that_is_the_newest_in_which_a_process_came_last(parent: Path) -> None:
+    first, second = (run_of(parent, program, pid, 100) for program, pid in (("timeout", 7), ("server", 8)))
+    for run, at in ((first, 1_000_000_000), (second, 1_000_000_001)):
+        os.utime(run, (at, at))
+    renamed = parent / f"{first.name[:15]}{second.name[15:]}"  # should the clock have ticked between them
+    second.rename(renamed)
+    assert traces.meant([], str(parent)).paths == (str(renamed),)
+
+
+def test_the_pid_of_poireau_run_means_what_it_runs_and_what_it_ran(parent: Path) -> None:
+    run = run_of(parent, "server", 99999999, 300)
+    inner = next(run.iterdir())
+    inner.rename(run / inner.name.replace("-99999999-", "-99999997-"))
+    assert traces.meant(["99999999"], str(parent)).paths == (str(run),)
+
+
+def test_a_place_is_said_as_anybody_calls_it(tmp_path: Path) -> None:
+    through = Path(f"/proc/{os.getpid()}/root{tmp_path}/20260101-000000-server-5-a")
+    assert str(tmp_path) in (said := traces._called(through)) and "/proc/" in said, "it is not there"
+    (tmp_path / through.name).mkdir()
+    assert traces._called(through).endswith(f"ago): {tmp_path / through.name}")
+
+
 def test_a_program_and_a_run_may_be_called_by_name(
     parent: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -42,7 +66,10 @@ def test_a_program_and_a_run_may_be_called_by_name(
     older, newer = run_of(parent, "server", 12, 500), run_of(parent, "server", 13, 300)
     assert traces.meant(["server"], str(parent)).paths == (str(newer),)
     assert traces.meant(["server-12"], str(parent)).paths == (str(older),)
-    assert traces.meant(["serve"], str(parent)).paths == ("serve",)
+    with pytest.raises(
+        Failure, match="serve is not there, and no program of that name has left a trace: did you mean server"
+    ):
+        traces.meant(["serve"], str(parent))
     (tmp_path / "server").touch()
     assert traces.meant(["server"], str(parent)).paths == ("server",), "what is there comes first"
 

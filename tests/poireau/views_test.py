@@ -361,7 +361,7 @@ def test_of_a_trace_that_was_kept_small_it_is_said_what_is_forgotten() -> None:
     of = history.heap()
     assert of.asked_for() is None, "births are missing"
     answer = view(of, "allocated", "stack")
-    assert Preamble.of(of, answer.selection).forgotten == of.begin
+    assert Preamble.of(of, answer.selection).forgotten == of.begin + 2, "it began before"
     assert "is forgotten (trace_limit)" in opening(answer, of)
 
 

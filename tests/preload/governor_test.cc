@@ -276,18 +276,20 @@ TEST_F(GovernorInForceTest, ItMovesWhatIsInForceAndNothingElse) {
   EXPECT_EQ(period(), uint64_t{1} << 40);
 }
 
+constexpr uint64_t kSamplesOfEach = uint64_t{1} << auto_period::kMost;
+
 TEST(AutoPeriodTest, DoublesAfterEach1024SamplesUpTo512KiB) {
   uint64_t samples = 0;
   for (uint64_t period = 1; period < auto_period::kLongest; period *= 2) {
-    EXPECT_EQ(auto_period::after(samples, false), period);
-    samples += auto_period::kSamplesOfEach;
-    EXPECT_EQ(auto_period::after(samples - 1, false), period);
+    EXPECT_EQ(auto_period::after(samples, auto_period::kMost, false), period);
+    samples += kSamplesOfEach;
+    EXPECT_EQ(auto_period::after(samples - 1, auto_period::kMost, false), period);
   }
   EXPECT_EQ(samples, 19'456u) << "what a process is sure to have of it";
   for (const uint64_t more : {samples, 2 * samples, ~uint64_t{0}})
-    EXPECT_EQ(auto_period::after(more, false), auto_period::kLongest);
-  EXPECT_EQ(auto_period::after(13 * auto_period::kSamplesOfEach, true), auto_period::kMostCalls);
-  EXPECT_EQ(auto_period::after(samples, true), auto_period::kMostCalls);
+    EXPECT_EQ(auto_period::after(more, auto_period::kMost, false), auto_period::kLongest);
+  EXPECT_EQ(auto_period::after(13 * kSamplesOfEach, auto_period::kMost, true), auto_period::kMostCalls);
+  EXPECT_EQ(auto_period::after(samples, auto_period::kMost, true), auto_period::kMostCalls);
 }
 
 TEST_F(GovernorInForceTest, AnAutomaticPeriodGrowsUngovernedAndIsGovernedFromThenOn) {
@@ -302,7 +304,7 @@ TEST_F(GovernorInForceTest, AnAutomaticPeriodGrowsUngovernedAndIsGovernedFromThe
   EXPECT_EQ(description(), "every call a sample (auto)");
   const auto grow = [](uint64_t doublings) {
     uint64_t told = 0;
-    for (uint64_t i = 0; i < doublings * auto_period::kSamplesOfEach; ++i) told += auto_period::count();
+    for (uint64_t i = 0; i < doublings * kSamplesOfEach; ++i) told += auto_period::count(0);
     return told;
   };
   EXPECT_EQ(grow(10), 10u);

@@ -112,7 +112,7 @@ TEST_F(Sampling, WhileThePeriodDoublesWithTheSamplesTotalsStayUnbiased) {
     uint64_t samples = 0;
     for (int i = 0; i < 2'000'000; ++i) {
       const uint64_t size = random.next() % 64 << (random.next() % 8);
-      const uint64_t now = auto_period::after(samples, by_calls);
+      const uint64_t now = auto_period::after(samples, auto_period::kMost, by_calls);
       truth += double(Sampler::weight(size));
       const Pick pick = request(size, by_calls ? calls(now) : every(now));
       if (pick.period == 0) continue;
@@ -123,7 +123,7 @@ TEST_F(Sampling, WhileThePeriodDoublesWithTheSamplesTotalsStayUnbiased) {
       value += weight / p;
       variance += weight * weight * (1 - p) / (p * p);
     }
-    EXPECT_GT(samples, 10 * auto_period::kSamplesOfEach);
+    EXPECT_GT(samples, 10 << auto_period::kMost);
     EXPECT_NEAR(value, truth, 6 * std::sqrt(variance));
     EXPECT_LT(std::sqrt(variance), truth / 20) << "or the test says nothing";
   }

@@ -186,10 +186,15 @@ def test_it_is_so_in_other_languages(language: str, library: Path, tmp_path: Pat
 @pytest.mark.slow
 def test_what_nobody_points_at_is_lost_while_the_program_runs(library: Path, tmp_path: Path) -> None:
     command = build("c", tmp_path)
+    seed, seconds, *means = words(1)
+    longer = 2 * int(seconds)  # so that it runs still when it is looked at
     with subprocess.Popen(
-        [*command, *words(1)], env=environment(library, tmp_path / "traces", 1), stdout=subprocess.PIPE, text=True
+        [*command, seed, str(longer), *means],
+        env=environment(library, tmp_path / "traces", 1),
+        stdout=subprocess.PIPE,
+        text=True,
     ) as program:
-        time.sleep(SCENARIO["seconds"] * 0.7)
+        time.sleep(longer * 0.7)
         rows = leaks("--scan", program.pid)["rows"]
         truths, _ = program.communicate(timeout=300)
     verdicts = {case.site: case.verdict for case in judged("c", truths, rows)}

@@ -226,6 +226,90 @@ TEST_P(Homes, ResizesInPlaceWhereThereIsRoom) {
   });
 }
 
+TEST_P(Homes, WhatMayBeUsedBeyondTheSizeIsTheBlocks) {
+  for (const uint64_t guard : {ration::kAll, ration::kNone}) {
+    alone([guard] {
+      for (size_t size = 0; size < 20000; size = size * 3 / 2 + 1) {
+        for (const size_t room : {size, size + 7, size + size / 4 + 16, 3 * size}) {
+          Wanted its = wanted(size);
+          its.zeroed = true;
+          its.room = room;
+          char* const block = static_cast<char*>(allocate(its, policy_of(guard)).block);
+          size_t usable = 0;
+          ASSERT_TRUE(measure(block, usable));
+          ASSERT_EQ(usable, room);
+          ASSERT_EQ(std::count(block, block + room, 0), static_cast<ptrdiff_t>(room));
+          std::memset(block, 7, room);
+          Claim got = claim(block);
+          ASSERT_EQ(got.block.size, size);
+          ASSERT_EQ(inspect(got).behind.first, 0u);
+          put_back(got);
+          if (guard == ration::kNone) {
+            block[room] ^= 1;
+            got = claim(block);
+            ASSERT_EQ(inspect(got).behind.first, reinterpret_cast<uintptr_t>(block + room));
+          } else {
+            got = claim(block);
+          }
+          finish(got, now(), policy_of(guard));
+        }
+      }
+      EXPECT_EQ(census().live, 0u);
+    });
+  }
+}
+
+TEST_P(Homes, AGuardedBlocksFaultsBeginBehindItsRoom) {
+  if (GetParam() == Mechanism::none) return;
+  alone([] {
+    int against_the_guard = 0;
+    for (int i = 0; i < 100; ++i) {
+      Wanted its = wanted(4000);
+      its.room = 4080;
+      const auto* const block = static_cast<char*>(allocate(its, kGuardAll).block);
+      ASSERT_FALSE(faults(block + 4079));
+      if (!faults(block + 4096)) continue;
+      const Verdict verdict = judge_access(reinterpret_cast<uintptr_t>(block) + 4096);
+      if (reinterpret_cast<uintptr_t>(block) % 4096 != 16) continue;
+      ++against_the_guard;
+      EXPECT_EQ(verdict.finding, Finding::overflow);
+      EXPECT_EQ(verdict.block.size, 4000u);
+      EXPECT_TRUE(faults(block + 4080));
+    }
+    EXPECT_GT(against_the_guard, 20);
+  });
+}
+
+TEST_P(Homes, AResizeInPlaceChangesTheRoomToo) {
+  alone([] {
+    int resized = 0;
+    for (int i = 0; i < 100; ++i) {
+      Wanted its = wanted(100);
+      its.room = 112;
+      char* const block = static_cast<char*>(allocate(its, kGuardAll).block);
+      std::memset(block, 5, 112);
+      its = wanted(1000);
+      its.room = 1024;
+      its.zeroed = true;
+      const Claim got = claim(block);
+      if (!resize(got, its)) {
+        put_back(got);
+        continue;
+      }
+      ++resized;
+      size_t usable = 0;
+      ASSERT_TRUE(measure(block, usable));
+      EXPECT_EQ(usable, 1024u);
+      EXPECT_EQ(std::count(block, block + 112, 5), 112);
+      EXPECT_EQ(std::count(block + 112, block + 1024, 0), 1024 - 112);
+      EXPECT_EQ(inspect(claim(block)).behind.first, 0u);
+      EXPECT_EQ(census().live_bytes,
+                100u * static_cast<unsigned>(i + 1 - resized) + 1000u * static_cast<unsigned>(resized));
+    }
+    EXPECT_GT(resized, 20);
+  });
+}
+
 TEST_P(Homes, LargeBlocksGrowAndShrinkWhereTheyAre) {
   for (const uint64_t guard : {ration::kAll, ration::kNone}) {
     alone([guard] {

@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import Any
 from xml.etree import ElementTree
 
-import matplotlib
+import matplotlib.figure
 import numpy as np
 import pytest
 from hypothesis import given
@@ -257,15 +257,24 @@ def test_a_hundred_thousand_stacks_make_a_page_of_less_than_8_mb() -> None:
 # Streamgraphs.
 
 
-def test_the_wiggle_is_matplotlibs(seed: int) -> None:
-    values = np.random.default_rng(seed).uniform(0, 100, (7, 50))
+def test_the_wiggle_is_matplotlibs_where_all_is_smooth(seed: int) -> None:
+    x = np.linspace(0, 1, 5000)
+    turns = np.random.default_rng(seed).uniform(0.5, 3, (7, 2, 1))
+    values = 50 + 40 * np.sin(2 * np.pi * (turns[:, 0] * x + turns[:, 1]))
     axes = matplotlib.figure.Figure().add_subplot()
-    lowest = axes.stackplot(np.arange(50), values, baseline="weighted_wiggle")[0]
-    vertices = np.asarray(lowest.get_paths()[0].vertices)
-    drawn = {x: vertices[vertices[:, 0] == x][:, 1].min() for x in range(50)}
+    lowest = axes.stackplot(np.arange(5000), values, baseline="weighted_wiggle")[0]
+    vertices = np.asarray(lowest.get_paths()[0].vertices)[:5001]
+    drawn = {int(x): y for x, y in vertices}
     got = picture_stream.baseline(values)
-    assert got == pytest.approx([drawn[x] for x in range(50)], abs=1e-6)
-    assert picture_stream.baseline(values, wiggle=False) == pytest.approx(np.zeros(50))
+    assert got == pytest.approx([drawn[x] for x in range(5000)], abs=1)
+    assert picture_stream.baseline(values, wiggle=False) == pytest.approx(np.zeros(5000))
+
+
+def test_a_stream_in_which_the_same_comes_and_goes_stays_where_it_is(seed: int) -> None:
+    high, low = np.random.default_rng(seed).uniform(0, 100, (2, 7))
+    values = np.stack([high, low] * 50, axis=1)
+    edge = picture_stream.baseline(values)
+    assert edge[::2] == pytest.approx(np.full(50, edge[0])) and edge[1::2] == pytest.approx(np.full(50, edge[1]))
 
 
 @pytest.mark.parametrize("by", picture_stream.BYS)

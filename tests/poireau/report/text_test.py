@@ -88,12 +88,11 @@ def test_golden_of_each_question(heap: Heap, what: str) -> None:
     goldens.check(f"top_{what}.txt", topped(heap, what, frames=0))
 
 
-@pytest.mark.parametrize("width", [60, 80, 100, 140])
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 140])
 def test_golden_of_widths(heap: Heap, width: int) -> None:
     got = topped(heap, style=Style(width))
     goldens.check(f"top_{width}_wide.txt", got)
-    table = got.partition("SHARE")[2].splitlines()
-    assert max(map(len, table)) <= width
+    assert max(map(len, got.splitlines())) <= width
 
 
 def test_golden_of_few_rows_and_many_frames(heap: Heap) -> None:
@@ -184,6 +183,7 @@ def test_colours_are_for_terminals_and_for_who_asks(monkeypatch: pytest.MonkeyPa
         (Estimate(1 << 20, 1 << 18, 4 << 20, 2, 0), "1.00MiB (0.25 to 4.00MiB)"),
         (Estimate(500, 480, 520, 5, 10), "500B ± 20B"),
         (Estimate(300 << 20, (300 << 20) - 1000, (300 << 20) + 1000, 5, 10), "300MiB ± 1000B"),
+        (Estimate(300 << 20, (300 << 20) - 100, (300 << 20) + 1000, 5, 10), "300MiB"),
     ],
 )
 def test_a_figure_and_how_sure_it_is(estimate: Estimate, expected: str) -> None:
@@ -232,3 +232,18 @@ def test_losses_are_of_the_processes_that_are_asked_about(heap: Heap) -> None:
 
     lost = [Preamble.of(Lossy(), Selection(processes=(number,))).lost for number in (0, 1)]  # type: ignore[arg-type]
     assert lost == [{}, {"packets": 2}]
+
+
+def test_blocks_are_several_unless_it_is_one() -> None:
+    assert words.blocks(Estimate(1, 1, 1, 1, 0)) == "1 block"
+    assert words.blocks(Estimate(1, 1, 4, 1, 0)) == "1 (1 to 4) blocks"
+    assert words.blocks(Estimate(0, 0, 0, 0, 0)) == "0 blocks"
+
+
+@pytest.mark.parametrize("by", ["function", "line"])
+def test_a_place_fits_whatever_its_file_is_called(by: str) -> None:
+    row = {"function": "a::very::long::name(int)", "file": "/x/libc_start_call_main_of_somebody.h", "line": 1058}
+    for width in range(8, 80):
+        said = words.key(row, by, False, width)
+        assert len(said) <= width and (width < 20 or ":1058" in said), said
+    assert words.key(row, by, False, 80) == words.key(row, by, False)
