@@ -22,6 +22,7 @@ class Client:
     def __init__(self, port: int) -> None:
         self._connections = [socket.create_connection(("127.0.0.1", port)) for _ in range(CONNECTIONS)]
         self._draw = random.Random(port)
+        self._asked = 0
 
     def ask(self, *lines: str) -> list[str]:
         """Over one connection."""
@@ -30,9 +31,12 @@ class Client:
     def get(self, count: int) -> None:
         """So many, over all connections."""
         share = count // CONNECTIONS
-        self._answers(
-            [(each, [f"get key{self._draw.randrange(KEYS)}" for _ in range(share)]) for each in self._connections]
-        )
+        self._answers([(each, [f"get key{self._key()}" for _ in range(share)]) for each in self._connections])
+
+    def _key(self) -> int:
+        """Each of them once, then any."""
+        self._asked += 1
+        return self._asked - 1 if self._asked <= KEYS else self._draw.randrange(KEYS)
 
     @staticmethod
     def _answers(requests: Sequence[tuple[socket.socket, Sequence[str]]]) -> list[str]:
