@@ -27,7 +27,7 @@ class Meant:
 
 def meant(targets: Sequence[str], directory: str | None = None) -> Meant:
     """`directory`: under which traces lie, rather than where the environment says."""
-    environment = {"POIREAU_TRACE": directory} if directory else os.environ
+    environment = {"POIREAU_TRACE": os.path.abspath(directory)} if directory else os.environ
     if not targets:
         run = newest_run(environment)
         return Meant((str(run),), f"using run {_called(run)}")
@@ -62,9 +62,9 @@ def parent(environment: Mapping[str, str]) -> Path:
 
 
 def newest_run(environment: Mapping[str, str]) -> Path:
-    """The last begun that has a trace."""
+    """The last begun that has a trace; the directory itself, where it is a run's."""
     where = parent(environment)
-    for run in _newest_first(where, _RUN):
+    for run in (*_newest_first(where, _RUN), where):
         if any((process / "metadata").is_file() for process in _newest_first(run, _PROCESS)):
             return run
     if where.is_dir() and not os.access(where, os.R_OK | os.X_OK):

@@ -36,6 +36,15 @@ def test_the_newest_run_is_meant_where_none_is_named_and_is_said(parent: Path) -
     assert meant.said == f"using run ser-ver-123 (2 min ago): {run}"
 
 
+def test_the_directory_may_be_named_from_where_one_is_or_be_a_runs_own(
+    parent: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_of(parent, "server", 123, 130)
+    monkeypatch.chdir(parent.parent)
+    assert traces.meant([], parent.name).paths == (str(run),)
+    assert traces.meant([], f"{parent.name}/{run.name}").paths == (str(run),)
+
+
 def test_of_runs_of_one_second_that_is_the_newest_in_which_a_process_came_last(parent: Path) -> None:
     first, second = (run_of(parent, program, pid, 100) for program, pid in (("timeout", 7), ("server", 8)))
     for run, at in ((first, 1_000_000_000), (second, 1_000_000_001)):
