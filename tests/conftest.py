@@ -7,6 +7,7 @@ import atexit
 import os
 import random
 import shutil
+import signal
 import subprocess
 import tempfile
 import zlib
@@ -27,6 +28,8 @@ os.environ.setdefault("POIREAUPY_NATIVE", str(ROOT / "build" / "dev"))
 hypothesis.configuration.set_hypothesis_home_dir(ROOT / "build" / "hypothesis")
 hypothesis.settings.register_profile("poireau", database=None, deadline=None, derandomize=not SOAK)
 hypothesis.settings.load_profile("poireau")
+# Who is started in the background ignores it, and so would all that we start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 CHECK_SHARE = 10  # `make check` does this fraction of what `make soak` does
 
 
