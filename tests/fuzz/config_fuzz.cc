@@ -28,7 +28,8 @@ void require(bool holds, const char* what) {
 }
 
 void check_values() {
-  require(options.sample_period.load() <= Size::kMost, "sample_period is out of range");
+  const uint64_t period = options.sample_period.load();
+  require(period <= Size::kMost || period == kAutoPeriod, "sample_period is out of range");
   require(options.sample_by.load() <= SampleBy::calls, "sample_by is no choice");
   require(options.log.load() <= LogLevel::debug, "log is no choice");
   require(options.deepbind.load() <= Deepbind::keep, "deepbind is no choice");
