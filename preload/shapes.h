@@ -170,13 +170,13 @@ Result answer_of([[maybe_unused]] void* ptr, size_t usable, [[maybe_unused]] siz
   HOOK_COLD result owned_##name parameters {                                         \
     size_t usable;                                                                   \
     if (sampled::measure(ptr, usable)) return answer_of<result>(ptr, usable, bytes); \
-    real.name = next.name;                                                           \
-    return real.name arguments;                                                      \
+    __atomic_store_n(&real.name, next.name, __ATOMIC_RELAXED);                       \
+    return next.name arguments;                                                      \
   }                                                                                  \
   HOOK_EXPORT result name parameters {                                               \
     if (tracked_alloc::owns(ptr)) [[unlikely]]                                       \
       return owned_##name arguments;                                                 \
-    return real.name arguments;                                                      \
+    return __atomic_load_n(&real.name, __ATOMIC_RELAXED) arguments;                  \
   }
 
 // The size asked, not the one rounded up: a sampled block may be exactly as large as it was asked for.
