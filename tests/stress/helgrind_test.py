@@ -26,6 +26,11 @@ ATOMICS = """{
   ...
   fun:_ZN7poireau7control*
 }
+{
+  who answers about usable sizes, from the first question on
+  Helgrind:Race
+  fun:*malloc_usable_size*
+}
 """
 
 
