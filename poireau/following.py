@@ -124,7 +124,8 @@ def _stop_too(child: int, number: int) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, {number})
     os.kill(watch, signal.SIGKILL)
     os.waitpid(watch, 0)
-    if _is_stopped(child):  # a shell wakes the whole job, others may know us alone
+    # A shell wakes the whole job, others may know us alone; and it may have been stopped again by now.
+    if _is_stopped(child) and os.waitid(os.P_PID, child, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is None:
         os.kill(child, signal.SIGCONT)
 
 

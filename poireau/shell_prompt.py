@@ -3,24 +3,23 @@ command will be about."""
 
 from __future__ import annotations
 
-import array
 import contextlib
-import fcntl
 import os
 import re
-import select
 import sys
-import termios
 import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
 from prompt_toolkit import PromptSession
+from prompt_toolkit.application import get_app
 from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
+from prompt_toolkit.filters import Condition
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
+from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
 from poireau import layout, options, shell_completion, shell_targets
 from poireau.selection import clock
@@ -42,9 +41,9 @@ def talk(session: Session) -> int:
     prompt: PromptSession[str] = PromptSession(
         "poireau> ", history=history, auto_suggest=AutoSuggestFromHistory(), completer=_Completer(shell.world()),
         complete_in_thread=True, complete_while_typing=False, bottom_toolbar=shell.toolbar, refresh_interval=1.0,
-        color_depth=colours(),
+        color_depth=colours(), key_bindings=_keys(),
     )  # fmt: skip
-    while not _has_ended():
+    while True:
         try:
             text = prompt.prompt(pre_run=shell.start)
         except KeyboardInterrupt:
@@ -57,17 +56,17 @@ def talk(session: Session) -> int:
                 shell.see()
         except Quit:
             return session.status
-    return session.status
 
 
-def _has_ended() -> bool:
-    """A Ctrl-D that came while nobody was asking: a prompt would take it for a NUL, and ask for ever."""
-    file = sys.stdin.fileno()
-    if not select.select([file], [], [], 0)[0]:
-        return False
-    waiting = array.array("i", [0])
-    fcntl.ioctl(file, termios.FIONREAD, waiting)
-    return waiting[0] == 0
+def _keys() -> KeyBindings:
+    """A Ctrl-D that came while nobody was asking is a NUL to the next prompt, which is Ctrl-@."""
+    keys = KeyBindings()
+
+    @keys.add("c-@", filter=Condition(lambda: not get_app().current_buffer.text))
+    def _(event: KeyPressEvent) -> None:
+        event.app.exit(exception=EOFError)
+
+    return keys
 
 
 class _Prompt:

@@ -158,6 +158,7 @@ def test_what_is_typed_is_completed_answered_and_remembered(
     again.type("", "Up", "Up")
     again.wait(r"^poireau> df.function\[0\]")
     again.type("", "C-c")
+    again.wait(r"^poireau>$")
     again.type("top --b")  # what was typed before is suggested
     again.wait(r"^poireau> top --b ?y? ?l?i?n?e?")
 
