@@ -61,6 +61,18 @@ def options_file(package: Path = PACKAGE) -> Path:
     return path
 
 
+def page(name: str, package: Path = PACKAGE) -> Path:
+    """What a page is made of: a script or the look of all of them."""
+    checkout = _checkout(package)
+    if checkout is not None:
+        path, remedy = checkout / "build" / "pages" / name, "run `make build`"
+    else:
+        path, remedy = package.parents[3] / "share" / "poireau" / "pages" / name, "run `make install` again"
+    if not path.is_file():
+        raise Failure(f"{path} is not there: {remedy}; -o with .svg, .png or .pdf does without")
+    return path
+
+
 def in_checkout() -> bool:
     return _checkout(PACKAGE) is not None
 

@@ -1,0 +1,5 @@
+import { embedded, type Picture } from './picture';
+
+embedded<Picture>().then((picture) => {
+  document.title = picture.title;
+});
