@@ -22,7 +22,7 @@ build: setup  ## build the library, its tests and tools
 	@scripts/build release dev pages
 
 demo: export STEPS := 3
-demo: setup  ## see it at work on a server that leaks, in a minute
+demo: setup  ## see it at work on a server that leaks, in a minute; leaves pages in build/demo
 	@STEP='step 3/3' scripts/build release dev pages
 	@scripts/demo
 

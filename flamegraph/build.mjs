@@ -1,5 +1,5 @@
 // Builds each page's script, whole in one file, and the look they share, into the directory that is named (../build/pages).
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFile, readdir, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'vite';
@@ -35,5 +35,6 @@ for (const name of ['flame', 'stream', 'live'])
       lib: { entry: join(here, 'src', `${name}.ts`), formats: ['iife'], name: 'poireau', fileName: () => `${name}.js` },
     },
   });
-// Last: what is newer than it has to be built.
-await writeFile(join(out, 'look.css'), await readFile(join(here, 'src', 'look.css')));
+const looks = (await readdir(join(here, 'src'))).filter((file) => file.endsWith('.css')).sort();
+const look = await Promise.all(looks.map((file) => readFile(join(here, 'src', file), 'utf8')));
+await writeFile(join(out, 'look.css'), look.join('\n'));

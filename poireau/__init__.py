@@ -1,6 +1,7 @@
 """Where a native program's heap goes, what leaks, and who corrupts it: the front end of libpoireau.so.
 
-In a notebook: `heap = poireau.open(path)`, then heap.live(names=True), heap.peak(), heap.over_time().
+In a notebook: `heap = poireau.open(path)`, then heap.flame(), heap.stream(), heap.live(names=True), heap.peak(),
+heap.over_time().
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 def open(targets: Any, **settings: Any) -> Heap:
     """The heap whose traces lie at `targets`: see poireau/opening.py."""
-    from poireau import opening
+    from poireau import notebook, opening
 
+    notebook.attach()
     return opening.open(targets, **settings)

@@ -39,7 +39,7 @@ def class_bounds(number: int) -> tuple[int, int]:
     return (0, 0) if number == 0 else (1, 1) if number == 1 else ((1 << (number - 2)) + 1, 1 << (number - 1))
 
 
-_COLUMNS: Mapping[str, Callable[[Any], NDArray[Any]]] = {
+VALUES: Mapping[str, Callable[[Any], NDArray[Any]]] = {
     "stack": _column("stack"),
     "process": _column("process"),
     "thread": _column("thread"),
@@ -49,6 +49,7 @@ _COLUMNS: Mapping[str, Callable[[Any], NDArray[Any]]] = {
     "class": lambda lives: size_class(lives["size"]),
     "call": _column("function"),
 }
+"""Of lives, a column by which they are told apart."""
 OF_STACKS = ("stack", "function", "line", "file", "module")
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(OF_STACKS, ("stack",)),
@@ -164,12 +165,16 @@ def gather(parts: Any, columns: tuple[str, ...]) -> Groups:
         lives = part.lives
         if len(lives["size"]) == 0:
             continue
-        values = {name: part.side if name == "side" else _COLUMNS[name](lives) for name in columns}
+        values = {name: part.side if name == "side" else VALUES[name](lives) for name in columns}
         codes = numbering.of(values)
         of_bytes.add(codes, len(numbering), lives, part.bytes_as, part.window, part.weight)
         of_count.add(codes, len(numbering), lives, "count", None, 1)
-        pairs = np.asarray(lives["period"], np.uint64) << np.uint64(1) | np.asarray(lives["by_calls"], np.uint64)
-        for pair, samples in zip(*np.unique(pairs, return_counts=True)):
-            period = (int(pair) >> 1, bool(int(pair) & 1))
-            periods[period] = periods.get(period, 0) + int(samples)
+        count_periods(periods, lives)
     return Groups(numbering.rows(), of_bytes.estimates, of_count.estimates, periods)
+
+
+def count_periods(periods: dict[tuple[int, bool], int], lives: Any) -> None:
+    pairs = np.asarray(lives["period"], np.uint64) << np.uint64(1) | np.asarray(lives["by_calls"], np.uint64)
+    for pair, samples in zip(*np.unique(pairs, return_counts=True)):
+        period = (int(pair) >> 1, bool(int(pair) & 1))
+        periods[period] = periods.get(period, 0) + int(samples)

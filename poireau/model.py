@@ -57,6 +57,9 @@ class Heap:
     """`running`: of a process's number, whether it goes on; or what tells that of `processes`. All others have ended
     with their last event."""
 
+    flame: Callable[..., Any]  # pictures; notebook.py, which may see what draws them, puts these here
+    stream: Callable[..., Any]
+
     def __init__(
         self,
         source: Source,
@@ -89,6 +92,11 @@ class Heap:
         if name not in self._known:
             self._known[name] = make(reading)
         return self._known[name]
+
+    @property
+    def at_hand(self) -> bool:
+        """Whether a look at all lives reads nothing again."""
+        return self._read().at_hand
 
     # Whose heap, and what else is known of it.
 
@@ -225,8 +233,8 @@ class Heap:
         if symbolize is None:
             return None
         if frames is not None:
-            return symbolize(self.tables, frames)
-        names: Names | None = self._once("names", lambda reading: symbolize(self.tables, None))
+            return model_names.printed(symbolize(self.tables, frames))
+        names: Names | None = self._once("names", lambda reading: model_names.printed(symbolize(self.tables, None)))
         return names
 
     def text(self, numbers: ArrayLike) -> NDArray[np.object_]:

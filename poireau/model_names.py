@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +31,14 @@ def texts(strings: Sequence[str], numbers: NDArray[Any]) -> NDArray[np.object_]:
     found = np.empty(len(distinct), object)
     found[:] = [printable(strings[number]) for number in distinct.tolist()]
     return found[inverse]
+
+
+def printed(names: Names | None) -> Names | None:
+    """As columns may hold them, whoever has told them."""
+    if names is None:
+        return None
+    functions, files = (list(map(printable, each)) for each in (names.functions, names.files))
+    return replace(names, functions=functions, files=files)
 
 
 def readable(heap: Heap, lives: pd.DataFrame) -> pd.DataFrame:

@@ -47,6 +47,10 @@ class Reading:
         if self._room < 0:
             self._ended = None
 
+    @property
+    def at_hand(self) -> bool:
+        return self._ended is not None
+
     def lives(self) -> Iterator[Rows]:
         """All, in parts. One look has to end before the next one begins."""
         if self._ended is None:

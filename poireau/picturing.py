@@ -28,6 +28,8 @@ def add_output(verb: argparse.ArgumentParser, forms: Sequence[str]) -> None:
 def form_of(parsed: argparse.Namespace, forms: Sequence[str]) -> str:
     """What FILE ends in tells; a page, where there is none."""
     name = parsed.output or ""
+    if parsed.json and name == "-":
+        raise Failure("--json prints to standard output: name a FILE for the picture", USAGE)
     ending = os.path.splitext(name)[1][1:].lower()
     form = parsed.format or ("html" if name in ("", "-") else ending)
     if form not in forms:
@@ -45,6 +47,24 @@ def opened(parsed: argparse.Namespace, since: str | None, until: str | None) -> 
     selection = asking.selection(parsed, original, since, until)
     heap, pseudonyms = giving.redacted(parsed, original)
     return heap, selection if pseudonyms is None else pseudonyms.selection(selection, original)
+
+
+def both(
+    parsed: argparse.Namespace, base: str, since: str | None, until: str | None
+) -> tuple[tuple[Heap, Heap], tuple[Selection, Selection]]:
+    """That trace, and the one that the command is about, under the same pseudonyms."""
+    original = asking.opened(parsed, [base])
+    selection = asking.selection(parsed, original, since, until)
+    first, pseudonyms = giving.redacted(parsed, original)
+    if pseudonyms is None:
+        second, chosen = opened(parsed, since, until)
+        return (first, second), (selection, chosen)
+    from poireau.report import redact
+
+    other = asking.opened(parsed)
+    chosen = asking.selection(parsed, other, since, until)
+    second = redact.redacted(other, pseudonyms)
+    return (first, second), (pseudonyms.selection(selection, original), pseudonyms.selection(chosen, other))
 
 
 def put(parsed: argparse.Namespace, form: str, heap: Heap | None, write: Callable[[BinaryIO], object]) -> None:

@@ -23,6 +23,7 @@ SCHEMA = "poireau.ps"
 SCHEMA_VERSION = 1
 SECONDS = 0.3
 SPARE = 64  # descriptors that are not connections
+_FEWEST = 8  # connections at once
 MOST_WAITING = 4  # a program that takes no turn keeps what waits; `ctl` is to find room among it
 HEADS = ("PID", "USER", "PROGRAM", "RSS", "LIVE", "PERIOD", "SAMPLES", "DROPS", "COST", "ERRORS", "STATE")
 NUMBERS = ("PID", "RSS", "LIVE", "SAMPLES", "DROPS", "COST", "ERRORS")
@@ -46,7 +47,7 @@ class Survey:
     complaints: Sequence[str]
 
 
-def survey(seconds: float = SECONDS) -> Survey:
+def survey(seconds: float = SECONDS, spare: int = SPARE) -> Survey:
     """All that this user may speak to, by pid."""
     complaints: list[str] = []
     rows: dict[int, Row] = {}
@@ -54,7 +55,7 @@ def survey(seconds: float = SECONDS) -> Survey:
     found = [listener for listener in everywhere if _may_be_ours(listener.name)]
     crowded = [listener for listener in found if listener.waiting >= MOST_WAITING]
     open_ones = [listener for listener in found if listener.waiting < MOST_WAITING]
-    at_once = max(SPARE, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE)
+    at_once = max(_FEWEST, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - spare)
     for begin in range(0, len(open_ones), at_once):
         for row in _ask(open_ones[begin : begin + at_once], seconds, complaints):
             rows.setdefault(row.process.pid, row)

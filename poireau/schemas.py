@@ -1,5 +1,6 @@
-"""Every object that a --json prints, by its `schema`; each has a `version` beside it. Figures that are estimates are
-{value, ci95: [low, high], n: samples}; sizes are bytes, times nanoseconds since 1970, unless a name says otherwise."""
+"""Every object that a --json prints or a page has in it, by its `schema`; each has a `version` beside it. Printed
+figures that are estimates are {value, ci95: [low, high], n: samples}; sizes are bytes, times nanoseconds since 1970,
+unless a name says otherwise."""
 
 from __future__ import annotations
 
@@ -15,10 +16,12 @@ SCHEMAS = {
     "poireau.leaks": "leaks: sites, the worst first, with rate, verdict, reason, what is alive and how old",
     "poireau.lib": "lib: library, extensions by allocator",
     "poireau.options": "config: options with name, default, help, values",
+    "poireau.picture": "in a page of flame: nodes, views, what was when (flamegraph/src/picture.ts)",
     "poireau.ps": "ps: processes with pid, user, program, state, trace, rss_bytes, live, stats",
     "poireau.replay": "replay: facts of the record, runs by allocator",
     "poireau.settings": "config show: settings with value, default, origin, range, changes; wrong: what was not taken",
     "poireau.stream": "stream: what was in use, by time and line",
+    "poireau.streams": "in a page of stream: bands by time, and a picture (the same)",
     "poireau.top": "top, live, freed, peak: total and rows with bytes, count, through; of: what it rests on",
     "poireau.tree": "top --tree, --inverted: nodes, that name their parents by number",
     "poireau.watch": "watch: what grows, an object each time",

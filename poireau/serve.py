@@ -1,135 +1,52 @@
-"""A heap over HTTP, at the paths at which Go's programs have theirs, so that what scrapes those can scrape it.
+"""Heaps over HTTP: a live page, and profiles at the paths at which Go's programs have theirs, so that what scrapes
+those can scrape them.
 
-One thread a connection, and one lock around the heap: an answer is made under it and sent without it, so that who
-reads slowly holds nobody up. There are only so many connections, and none lasts for long without a word.
-
-A page in somebody's browser may resolve its own name to 127.0.0.1 and read what listens there; so while only this
-machine is listened to, only its own names are answered.
+One thread a connection (serve_connections.py). Profiles of traces that were named get whoever reaches the port; for all
+else the token is needed (serve_guard.py).
 """
 
 from __future__ import annotations
 
-import contextlib
-import html
-import io
-import ipaddress
+import json
 import socket
-import sys
-import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from poireau import serve_guard
 from poireau.errors import Failure
-from poireau.model import Heap
-from poireau.report import heap_text, pprof
-from poireau.report.profile import profile
-from poireau.selection import Selection
+from poireau.serve_clients import BEAT
+from poireau.serve_connections import MOST_HEAD, Connections, Head
+from poireau.serve_live import JSON, Live
+from poireau.serve_pprof import MOST_SECONDS, PREFIX, PROFILES, TEXT, Answer, Refused, index
+from poireau.serve_pprof import Served as Served
 from poireau.version import __version__
 
-PREFIX = "/debug/pprof/"
-PROFILES = {"heap": "what is in use, and what was allocated", "allocs": "the same, what was allocated first"}
-MOST_CONNECTIONS = 64
-PATIENCE = 30.0  # seconds for a request to come, or a part of an answer to be taken
-MOST_SECONDS = 3600
-TEXT = "text/plain; charset=utf-8"
-Running = Callable[[], Mapping[int, bool]]  # which processes of the heap go on, by number
-Selected = Callable[[], Selection]  # what of the heap as it is now
+PATIENCE = 30.0  # seconds for a part of an answer to be taken
+MOST_BODY = 4 << 10  # bytes of a request
+API = "/api/"
 _LONGEST = 1 << 16  # of a request's query
-_FULL = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
-@dataclass(frozen=True)
-class Answer:
-    kind: str
-    content: bytes
-    name: str = ""
+class Server(Connections):
+    """`token` "": nothing but profiles is served."""
 
+    def __init__(
+        self, served: Served | None, address: str, port: int, live: Live | None = None, token: str = ""
+    ) -> None:
+        self.served, self.live, self.token = served, live, token
+        super().__init__(address, port, Handler)
+        self.private = serve_guard.is_loopback(str(self.server_address[0]))
 
-class Refused(Exception):
-    def __init__(self, status: HTTPStatus, why: str) -> None:
-        super().__init__(why)
-        self.status = status
-
-
-class Served:
-    """A heap that goes on."""
-
-    def __init__(self, heap: Heap, selection: Selected, running: Running) -> None:
-        self._heap = heap
-        self._selection = selection
-        self._running = running
-        self._lock = threading.Lock()
-
-    def profile(self, name: str, seconds: float, text: bool) -> Answer:
-        since = None
-        if seconds:
-            with self._lock:
-                since = self._read_on() + self._over()
-            time.sleep(seconds)
-        with self._lock:
-            now = self._read_on()
-            selection = self._selection()
-            if since is not None:
-                selection = replace(selection, since=since, until=max(now, since + 1))
-            elif self._heap.running:  # who has ended has nothing in use
-                selection = replace(selection, until=now)
-            found = profile(self._heap, selection, less=since is not None)
-            out = io.BytesIO()
-            if text:
-                heap_text.write(found, out)
-            else:
-                pprof.write(found, out, default="alloc_space" if name == "allocs" else "inuse_space")
-        kind = TEXT if text else "application/octet-stream"
-        return Answer(kind, out.getvalue(), "" if text else f"{name}.pb.gz")
-
-    def _read_on(self) -> int:
-        """The time after the last event."""
-        self._heap.extend()
-        self._heap.running = self._running()
-        return self._heap.end + 1
-
-    def _over(self) -> bool:
-        """Whether whose event was the last has ended, and has taken what was in use with it."""
-        ends = self._heap.processes["end"]
-        return not any(self._heap.running.get(number) for number in ends.index[ends == self._heap.end])
-
-
-class Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 64
-
-    def __init__(self, served: Served, address: str, port: int) -> None:
-        self.served = served
-        self.room = threading.BoundedSemaphore(MOST_CONNECTIONS)
-        if ":" in address:
-            self.address_family = socket.AF_INET6
-        super().__init__((address, port), Handler)
-        self.private = _is_loopback(str(self.server_address[0]))
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        if not self.room.acquire(blocking=False):
-            with contextlib.suppress(OSError):  # what it sent is not read, nor is it waited for
-                request.send(_FULL, socket.MSG_DONTWAIT)
-            self.shutdown_request(request)
-            return
-        super().process_request(request, client_address)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self.room.release()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Who hangs up is no error; anything else is a line."""
-        error = sys.exc_info()[1]
-        if not isinstance(error, (ConnectionError, TimeoutError)):
-            print(f"poireau: {client_address[0]}: {type(error).__name__}: {error}", file=sys.stderr)
+    def complain(self, text: str) -> None:
+        """Not the same again and again."""
+        if self.live is not None:
+            self.live.daemon.alerts.complain(text)
+        else:
+            super().complain(text)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -138,58 +55,177 @@ class Handler(BaseHTTPRequestHandler):
     sys_version = ""
     protocol_version = "HTTP/1.1"
     timeout = PATIENCE
+    rfile: Any
+
+    def setup(self) -> None:
+        super().setup()
+        self.rfile = Head(self.rfile)
+
+    def handle_one_request(self) -> None:
+        self.rfile.left = MOST_HEAD
+        self.server.awaited[self.connection] = time.monotonic()
+        super().handle_one_request()
 
     def do_GET(self) -> None:
-        try:
-            answer = self._answer()
-        except Refused as refused:
-            self._send(refused.status, Answer(TEXT, f"{refused}\n".encode()))
-        except Failure as failure:
-            self._send(HTTPStatus.INTERNAL_SERVER_ERROR, Answer(TEXT, f"{failure}\n".encode()))
-        else:
-            self._send(HTTPStatus.OK, answer)
+        self.server.awaited.pop(self.connection, None)
+        self._respond(self._get)
 
     do_HEAD = do_GET
 
-    def _answer(self) -> Answer:
-        if self.server.private and not _is_loopback(_host(self.headers.get("Host", ""))):
+    def do_POST(self) -> None:
+        self._respond(self._post)
+
+    def _respond(self, answer: Callable[[], tuple[HTTPStatus, Answer] | None]) -> None:
+        try:
+            self._check_head()
+            answered = answer()
+        except Refused as refused:
+            self.close_connection = True  # what else it has sent is not read
+            self._send(refused.status, self._words(str(refused)))
+        except Failure as failure:
+            self._send(HTTPStatus.INTERNAL_SERVER_ERROR, self._words(str(failure)))
+        except (OSError, AssertionError):
+            raise
+        except Exception as error:
+            self.server.complain(f"{urlsplit(self.path).path}: {type(error).__name__}: {error}")
+            self._send(HTTPStatus.INTERNAL_SERVER_ERROR, self._words("this went wrong here: what serve says has it"))
+        else:
+            if answered is not None:
+                self._send(*answered)
+
+    def _check_head(self) -> None:
+        """What may be read in two ways is refused: somebody on the way may have read it in the other one."""
+        for name in ("Host", "Content-Length", "Origin", "Content-Type", serve_guard.HEADER):
+            if len(self.headers.get_all(name, [])) > 1:
+                raise Refused(HTTPStatus.BAD_REQUEST, f"{name} is there twice")
+        if self.command != "POST" and ("Content-Length" in self.headers or "Transfer-Encoding" in self.headers):
+            raise Refused(HTTPStatus.BAD_REQUEST, "this takes no body")
+
+    def _asked(self) -> tuple[str, dict[str, str]]:
+        """The path, and what the address asks for."""
+        try:
+            url = urlsplit(self.path)
+            asked = parse_qs(url.query[:_LONGEST], max_num_fields=100)
+        except ValueError:
+            raise Refused(HTTPStatus.BAD_REQUEST, "this is no address") from None
+        return url.path, {name: values[-1] for name, values in asked.items()}
+
+    def _words(self, text: str) -> Answer:
+        if self.path.startswith(API):
+            return Answer(JSON, json.dumps({"ok": False, "text": text}).encode())
+        return Answer(TEXT, f"{text}\n".encode())
+
+    def _get(self) -> tuple[HTTPStatus, Answer] | None:
+        path, asked = self._asked()
+        live = self.server.live
+        if path.startswith(PREFIX) or path == PREFIX.rstrip("/") or (live is None and path == "/"):
+            return HTTPStatus.OK, self._profile(path, asked)
+        if live is None:
+            raise self._nothing_else()
+        if path == "/":  # there is nothing in it: what it shows it asks for, with the token
+            self._check_host()
+            return HTTPStatus.OK, live.page()
+        self._let_in(asked, changes=False)
+        if not path.startswith(API):
+            raise self._nothing_else()
+        name = path.removeprefix(API)
+        if name == "events" and self.command == "GET":
+            self._stream(live, asked)
+            return None
+        packed = "gzip" in self.headers.get("Accept-Encoding", "")
+        return HTTPStatus.OK, live.answer(name, asked, packed) if self.command == "GET" else Answer(JSON, b"")
+
+    def _post(self) -> tuple[HTTPStatus, Answer]:
+        live, (path, asked) = self.server.live, self._asked()
+        if live is None or path != f"{API}control":
+            raise Refused(HTTPStatus.NOT_IMPLEMENTED, f"only {API}control can be asked to do anything")
+        self._let_in(asked, changes=True)
+        if self.headers.get_content_type() != JSON:
+            raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"this takes {JSON}")
+        length = self.headers.get("Content-Length", "")
+        if not length.isascii() or not length.isdecimal() or "Transfer-Encoding" in self.headers:
+            raise Refused(HTTPStatus.LENGTH_REQUIRED, "how long is it?")
+        if len(length) > 9 or int(length) > MOST_BODY:
+            raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {MOST_BODY} bytes")
+        body = self.rfile.read(int(length))
+        self.server.awaited.pop(self.connection, None)
+        return live.control(body)
+
+    def _let_in(self, asked: dict[str, str], changes: bool) -> None:
+        """Raises Refused."""
+        self._check_host()
+        headers = {name.title(): value for name, value in self.headers.items()}
+        if not serve_guard.comes_from_us(headers, changes):
+            raise Refused(HTTPStatus.FORBIDDEN, "another page has sent this")
+        if not serve_guard.is_right(self.server.token, serve_guard.given(headers, asked.get("token", ""))):
+            raise Refused(HTTPStatus.FORBIDDEN, "this takes the token: `poireau serve` says the address that has it")
+
+    def _check_host(self) -> None:
+        if not serve_guard.is_ours(self.headers.get("Host", ""), self.server.private):
+            raise Refused(HTTPStatus.FORBIDDEN, "this is served under its own names only")
+
+    def _nothing_else(self) -> Refused:
+        paths = " and ".join(PREFIX + each for each in PROFILES)
+        return Refused(HTTPStatus.NOT_FOUND, f"there is only {'/ and ' if self.server.live else ''}{paths}")
+
+    def _profile(self, path: str, asked: dict[str, str]) -> Answer:
+        if self.server.private and not serve_guard.is_ours(self.headers.get("Host", ""), True):
             raise Refused(HTTPStatus.FORBIDDEN, "this is served to this machine only, under its own names")
-        url = urlsplit(self.path)
-        if url.path in ("/", PREFIX, PREFIX.rstrip("/")):
-            return _index()
-        name = url.path.removeprefix(PREFIX)
-        if not url.path.startswith(PREFIX) or name not in PROFILES:
-            raise Refused(HTTPStatus.NOT_FOUND, f"there is only {' and '.join(PREFIX + each for each in PROFILES)}")
-        asked = parse_qs(url.query[:_LONGEST], max_num_fields=100)
-        seconds = _number(asked.get("seconds", ["0"])[-1], "seconds")
+        if self.server.served is None:
+            self._let_in(asked, changes=False)
+            raise Refused(HTTPStatus.NOT_FOUND, "this serves profiles of traces that are named: `poireau serve TRACE`")
+        if path in ("/", PREFIX, PREFIX.rstrip("/")):
+            return index()
+        name = path.removeprefix(PREFIX)
+        if name not in PROFILES:
+            raise self._nothing_else()
+        seconds = _number(asked.get("seconds", "0"), "seconds")
         if self.command == "HEAD":
             return Answer("application/octet-stream", b"")
-        return self.server.served.profile(name, seconds, _number(asked.get("debug", ["0"])[-1], "debug") > 0)
+        return self.server.served.profile(name, seconds, _number(asked.get("debug", "0"), "debug") > 0)
+
+    def _stream(self, live: Live, asked: dict[str, str]) -> None:
+        client = live.client(asked)
+        try:
+            self.close_connection = True
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 18)
+            self.connection.settimeout(BEAT)
+            self.send_response(HTTPStatus.OK)
+            self._protect(Answer("text/event-stream; charset=utf-8", b""))
+            self.send_header("Connection", "close")
+            self.end_headers()
+            while (content := client.take()) is not None:
+                self.wfile.write(content)
+        except (OSError, ValueError):
+            pass  # he has gone, or reads too slowly
+        finally:
+            live.daemon.leave(client)
 
     def _send(self, status: HTTPStatus, answer: Answer) -> None:
         self.send_response(status)
-        self.send_header("Content-Type", answer.kind)
-        self.send_header("X-Content-Type-Options", "nosniff")
-        self.send_header("Cache-Control", "no-store")
+        self._protect(answer)
         if answer.name:
             self.send_header("Content-Disposition", f'attachment; filename="{answer.name}"')
+        if answer.packed:
+            self.send_header("Content-Encoding", "gzip")
+        if self.close_connection:
+            self.send_header("Connection", "close")
         if self.command != "HEAD" or answer.content:
             self.send_header("Content-Length", str(len(answer.content)))
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(answer.content)
 
+    def _protect(self, answer: Answer) -> None:
+        self.send_header("Content-Type", answer.kind)
+        self.send_header("X-Content-Type-Options", "nosniff")
+        self.send_header("Cache-Control", "no-store")
+        self.send_header("Referrer-Policy", "no-referrer")
+        self.send_header("Cross-Origin-Resource-Policy", "same-origin")
+        self.send_header("Content-Security-Policy", answer.policy or "default-src 'none'; frame-ancestors 'none'")
+
     def log_message(self, format: str, *arguments: object) -> None:
         """Who scrapes does so every few seconds."""
-
-
-def _index() -> Answer:
-    rows = "".join(
-        f'<li><a href="{name}?debug=1">{name}</a>: {html.escape(told)} (<a href="{name}">for pprof</a>)</li>'
-        for name, told in PROFILES.items()
-    )
-    page = f"<!doctype html><title>poireau</title><base href={PREFIX}><h1>{PREFIX}</h1><ul>{rows}</ul>\n"
-    return Answer("text/html; charset=utf-8", page.encode())
 
 
 def _number(text: str, name: str) -> float:
@@ -202,29 +238,13 @@ def _number(text: str, name: str) -> float:
     return number
 
 
-def _host(header: str) -> str:
-    """Without the port."""
-    if header.startswith("["):
-        return header[1:].partition("]")[0]
-    return header.rpartition(":")[0] if ":" in header else header
-
-
-def _is_loopback(host: str) -> bool:
-    if host.lower().rstrip(".") == "localhost":
-        return True
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return False
-
-
-def serve(served: Served, address: str, port: int, ready: Callable[[str], None]) -> None:
-    """Until it is interrupted. `ready` is told the URL. Raises Failure: the port is taken, say."""
+def made(served: Served | None, address: str, port: int, live: Live | None = None, token: str = "") -> Server:
+    """Raises Failure: the port is taken, say."""
     try:
-        server = Server(served, address, port)
+        return Server(served, address, port, live, token)
     except (OSError, OverflowError) as error:
         raise Failure(f"{address}:{port}: {getattr(error, 'strerror', None) or error}") from None
-    with server:
-        host = f"[{address}]" if ":" in address else address
-        ready(f"http://{host}:{server.server_address[1]}{PREFIX}heap")
-        with contextlib.suppress(KeyboardInterrupt):
-            server.serve_forever()
+
+
+def address_of(server: Server, address: str) -> str:
+    return f"http://{f'[{address}]' if ':' in address else address}:{server.server_address[1]}"

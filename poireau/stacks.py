@@ -115,6 +115,15 @@ class Stacks:
 
     def wrappers(self, more: str = "") -> Flags:
         """Of each place, whether it only passes a request on."""
+        if more not in self._wrappers:
+            self._wrappers[more] = self._found_wrappers(more)
+        return self._wrappers[more]
+
+    @cached_property
+    def _wrappers(self) -> dict[str, Flags]:
+        return {}
+
+    def _found_wrappers(self, more: str) -> Flags:
         own = re.compile(more) if more else None
         functions = ask_each(
             self.names.functions,
@@ -181,12 +190,13 @@ class Tree:
     node: NDArray[np.int64]  # of each stack, in which it ends
 
     def upwards(self, own: NDArray[Any], add: np.ufunc = np.add) -> NDArray[Any]:
-        """Of each node, the sum of what it and all below it have of their own."""
+        """Of each node, the sum of what it and all below it have of their own; several columns are rows of `own`."""
         total = own.copy()
         for begin, end in zip(self.ends[-2::-1], self.ends[:0:-1]):
             above = self.parent[begin:end]
             first = np.flatnonzero(np.diff(above, prepend=-1))
-            total[above[first]] = add(total[above[first]], add.reduceat(total[begin:end], first))
+            to = above[first]
+            total[..., to] = add(total[..., to], add.reduceat(total[..., begin:end], first, axis=-1))
         return total
 
 
@@ -247,7 +257,7 @@ def hashes(texts: Sequence[str]) -> NDArray[np.uint64]:
     """The same for the same text, wherever."""
     from hashlib import blake2b
 
-    digests = b"".join(blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).digest() for text in texts)
+    digests = b"".join(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest() for text in texts)
     return np.frombuffer(digests, np.uint64)
 
 

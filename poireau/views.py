@@ -105,7 +105,7 @@ def view(
         of_stacks = _of_stacks(heap, selection) if what == "peak" else None
         since, until, parts = windows.chosen(heap, what, selection, within, of_stacks)
     groups, stacks = told_apart(heap, gather(parts, columns_of(by, selection)), by, selection)
-    counted = _counted(heap, selection, groups) if what == "allocated" else None
+    counted = better_known(heap, selection, groups) if what == "allocated" else None
 
     def shared(sums: Estimates) -> Estimates:
         return sums if counted is None else requested.shared_out(sums, counted, groups.bytes)
@@ -136,7 +136,8 @@ def view(
     )
 
 
-def _counted(heap: Heap, selection: Selection, groups: Groups) -> Estimate | None:
+def better_known(heap: Heap, selection: Selection, groups: Groups) -> Estimate | None:
+    """All bytes that were allocated, if they were counted."""
     if Selection(processes=selection.processes, hide=selection.hide, wrappers=selection.wrappers) != selection:
         return None
     counted = heap.asked_for(selection.processes)

@@ -98,7 +98,7 @@ def chosen(
     those were at their peak."""
     since, until = window_of(heap, selection)
     if what == "peak":
-        at, lives = _peak(heap, selection, of_stacks)
+        at, lives = peak(heap, selection, of_stacks)
         return at, at, iter([Part(lives)])
     if what == "in-use" and selection.until is None:
         return until, until, iter([Part(about(heap, heap.live(), selection))])
@@ -118,7 +118,8 @@ def chosen(
     return since, until, (Part(lives, "byte_seconds", (since, until), weight) for lives in lasting)
 
 
-def _peak(heap: Heap, selection: Selection, of_stacks: Flags | None) -> tuple[int, Any]:
+def peak(heap: Heap, selection: Selection, of_stacks: Flags | None) -> tuple[int, Any]:
+    """When most of what it is about was in use, and what was."""
     if not (selection.processes or selection.threads or of_stacks is not None):
         return heap.peak(None, selection.since, selection.until)
 

@@ -104,8 +104,8 @@ PYTHON: Layers = {
     ),
     "front": (
         "poireau/__init__.py poireau/cli.py poireau/shell.py poireau/__main__.py poireau/asking.py "
-        "poireau/giving.py poireau/picturing.py poireau/parsing.py poireau/grammar.py poireau/schemas.py "
-        "poireau/serve.py poireau/replay*.py "
+        "poireau/giving.py poireau/picturing.py poireau/notebook.py poireau/parsing.py poireau/grammar.py "
+        "poireau/schemas.py poireau/serve*.py poireau/replay*.py "
         "poireau/recording.py poireau/news.py poireau/interpreter.py "
         "poireau/commands/* poireau/shell_*.py poireau/ci.py poireau/ci_*.py poireau/pytest_plugin.py",
         "errors ours text events reader symbols estimate model opening analysis report control live scan autopsy "

@@ -114,7 +114,9 @@ export interface Streams {
 /** The element <script type="text/plain" id="data">: gzip in base64, so that nothing in it is ever markup. */
 export async function embedded<T>(id = 'data'): Promise<T> {
   const text = document.getElementById(id)?.textContent?.trim() ?? '';
-  const packed = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+  const bytes = atob(text);
+  const packed = new Uint8Array(bytes.length);
+  for (let at = 0; at < bytes.length; at++) packed[at] = bytes.charCodeAt(at);
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream('gzip'));
   return (await new Response(stream).json()) as T;
 }

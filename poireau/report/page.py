@@ -15,13 +15,14 @@ from html import escape
 from typing import Any
 
 from poireau import layout
+from poireau.text import plain
 
-_LEVEL = 6  # of compression; more takes longer than it is worth
+_LEVEL = 3  # of compression; more takes longer than it is worth
 
 
 def of(kind: str, title: str, about: Mapping[str, Any]) -> bytes:
     """`kind`: flame or stream. Raises Failure where the pages are not built."""
-    content = json.dumps(about, separators=(",", ":"), allow_nan=False).encode("utf-8", "surrogateescape")
+    content = json.dumps(about, separators=(",", ":"), allow_nan=False).encode()
     packed = b64encode(gzip.compress(content, _LEVEL, mtime=0)).decode()
     return around(kind, title, f'<script type="text/plain" id="data">{packed}</script>')
 
@@ -39,7 +40,7 @@ def around(kind: str, title: str, before: str = "", connect: str = "'none'") -> 
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-        f"<title>{escape(title)}</title>\n"
+        f"<title>{escape(plain(title))}</title>\n"
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="color-scheme" content="light dark">\n'
         f"<style>\n{look}</style></head>\n<body>\n{before}\n<script>{script}</script></body></html>\n"

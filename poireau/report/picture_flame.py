@@ -6,8 +6,7 @@ still add up: nothing is left out.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,6 +17,7 @@ from poireau.estimates import Estimates, joined
 from poireau.naming import NO_STACK
 from poireau.preamble import Preamble
 from poireau.report import colours, words
+from poireau.report.picture_text import doubtful
 from poireau.report.pictures import (
     CELL,
     EDGE,
@@ -33,19 +33,14 @@ from poireau.report.pictures import (
     doubts,
     fitted,
     head,
-    length,
     shortened,
     wrapped,
 )
 from poireau.report.text import Form, chosen, form_of, told
 from poireau.report.tree import Calls
-from poireau.text import plain
 
 MOST = 6000  # boxes, besides those of what is smaller
-FEW = 20  # samples say little
 _FINEST = 0.3  # pixels of the narrowest box
-_CLOSEST = 500  # times as close
-_MODULES = 6
 
 
 @dataclass(frozen=True)
@@ -60,7 +55,7 @@ class Flame:
     low: NDArray[np.float64]
     high: NDArray[np.float64]
     names: Sequence[str]
-    modules: Sequence[str]  # whose code it is; empty: it isn't code
+    code: Sequence[bool]  # what isn't a function has no colour of its own
     below: Sequence[str] = field(repr=False)  # what else a tooltip says
     inverted: bool = False
 
@@ -68,10 +63,10 @@ class Flame:
         return len(self.parent)
 
 
-def of_calls(calls: Calls, preamble: Preamble, limit: int = MOST, inverted: bool = False, zoomed: bool = True) -> Flame:
-    """`zoomed`: it can be looked at closer; otherwise what would be narrower than can be seen is drawn together."""
+def of_calls(calls: Calls, preamble: Preamble, limit: int = MOST, inverted: bool = False) -> Flame:
+    """What would be narrower than can be seen is drawn together."""
     kept = calls.largest(limit)
-    kept = kept[calls.bytes.value[kept] >= least(zoomed) * calls.bytes.value[0]]
+    kept = kept[calls.bytes.value[kept] >= least() * calls.bytes.value[0]]
     table = calls.table(kept)
     more = [_smaller(calls, kept), _without_stack(calls)]
     of_bytes = joined([calls.bytes.take(kept), *(each.bytes for each in more)])
@@ -85,22 +80,22 @@ def of_calls(calls: Calls, preamble: Preamble, limit: int = MOST, inverted: bool
     return Flame(
         f"{told(view)}{chosen(view.selection)}: {words.whole(view.total_bytes, form_of(view))} in "
         f"{words.blocks(view.total_count)}",
-        [*preamble.lines(), *_doubtful(view.samples)],
+        [*preamble.lines(), *doubtful(view.samples)],
         form_of(view),
         np.concatenate([table["parent"].to_numpy(np.int64), *(each.parent for each in more)]),
         of_bytes.value,
         of_bytes.low,
         of_bytes.high,
         names,
-        modules,
+        [False, *[True] * (len(kept) - 1), *[False] * len(nothing)],
         [_below(*each) for each in zip(modules, places, blocks, of_bytes.samples.tolist())],
         inverted,
     )
 
 
-def least(zoomed: bool) -> float:
+def least() -> float:
     """What a box of its own has, of all."""
-    return _FINEST / (WIDTH * (_CLOSEST if zoomed else 1))
+    return _FINEST / WIDTH
 
 
 def draw(flame: Flame, width: float = WIDTH) -> Drawing:
@@ -118,34 +113,15 @@ def draw(flame: Flame, width: float = WIDTH) -> Drawing:
     shapes += doubts(EDGE, low)
     way = "who asked for memory is on top, its callers below" if flame.inverted else "callers are on top"
     shapes.append(Words(EDGE + 290, low + 10, f"as wide as it is large; {way}", SMALL, "faint"))
-    modules = _legend(flame, low + 22, width)
-    return Drawing(flame.title, width, low + (34 if modules else 12) + EDGE, [*shapes, *modules], total)
-
-
-def _legend(flame: Flame, y: float, width: float) -> list[Shape]:
-    """Whose code has which colour: the modules with most in them."""
-    most: dict[str, float] = {}
-    for module, value in zip(flame.modules, flame.value.tolist()):
-        if value > most.get(module, 0.0):
-            most[module] = value
-    shapes: list[Shape] = []
-    x = float(EDGE)
-    for module in sorted(filter(None, most), key=lambda module: -most[module])[:_MODULES]:
-        name = fitted(plain(os.path.basename(module)), 200, SMALL)
-        room = 20 + (length(name) + 2) * SMALL * CELL
-        if x + room > width - EDGE:
-            break
-        shapes += [Box(x, y, 12, 12, colours.of_module(module)), Words(x + 18, y + 10, name, SMALL, "faint")]
-        x += room
-    return shapes
+    return Drawing(flame.title, width, low + 12 + EDGE, shapes)
 
 
 def _box(flame: Flame, at: int, x: float, y: float, wide: float, parent: int, total: float) -> Box:
     value, low, high = float(flame.value[at]), float(flame.low[at]), float(flame.high[at])
-    name, module = flame.names[at], flame.modules[at]
+    name = flame.names[at]
     figure = words.whole(Estimate(value, low, high, 0, 0.0), flame.form)
     title = f"{shortened(name)}\n{figure}, {words.share(value, total)}"
-    fill = "rest" if not module else colours.of_function(name, module)
+    fill = colours.of_name(name) if flame.code[at] else "rest"
     gap = 1.0 if wide > 3 else 0.0
     room = wide - gap - 6
     label = fitted(words.function(name, max(int(room / (SIZE * CELL)), 1)), room) if wide > 20 else ""
@@ -158,7 +134,7 @@ def _layout(flame: Flame) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     left, depth = np.zeros(count), np.zeros(count, np.int64)
     if count < 2:
         return left, depth
-    rest = np.array([not module for module in flame.modules], np.bool_)
+    rest = ~np.array(flame.code, np.bool_)
     order = np.lexsort((-flame.value, rest, flame.parent))
     order = order[order != 0]
     before = np.cumsum(flame.value[order]) - flame.value[order]
@@ -218,14 +194,6 @@ def _below(module: str, place: str, blocks: Estimate, samples: int) -> str:
     where = ", ".join(filter(None, (place, shortened(module))))
     said = f"\n{words.blocks(blocks)}, {samples:,} sample{'s' * (samples != 1)}"
     return said + (f"\n{where}" if where else "")
-
-
-def _doubtful(samples: int) -> Iterable[str]:
-    if 0 < samples < FEW:
-        yield (
-            f"{samples} sample{'s' * (samples != 1)} say{'s' * (samples == 1)} little; a shorter period takes more: "
-            "poireau ctl PID set sample_period 64KiB, or run --period"
-        )
 
 
 def _nothing(flame: Flame, shapes: list[Shape], top: float, width: float) -> Drawing:

@@ -9,22 +9,25 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import BinaryIO
+from dataclasses import dataclass, replace
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from poireau import estimates
 from poireau.errors import USAGE, Failure
-from poireau.report import words
+from poireau.report import colours, picture_text, words
 from poireau.report.picture_flame import MOST, Flame, least
+from poireau.report.picture_tree import CODE, SMALLER, Floats
 from poireau.selection import expression
 from poireau.text import plain
 
+Codes = NDArray[np.int64]
 _LONGEST = 1 << 20  # bytes of a line
 _MOST_FRAMES = 512
 _MOST_CALLS = 2_000_000
-_NO_MODULE = "folded"
+_EXACT = "figures are taken for bytes, and for exact"
 _VALUE = re.compile(r"\d{1,18}(?:\.\d{1,9})?", re.ASCII)
 
 
@@ -90,28 +93,79 @@ def of(file: BinaryIO, name: str, focus: str = "", ignore: str = "", inverted: b
     )
 
 
-def flame(folded: Folded, limit: int = MOST, inverted: bool = False, zoomed: bool = True) -> Flame:
-    parent, value = folded.parent, folded.value
-    count = len(parent) if limit == 0 else min(limit + 1, len(parent))
-    kept = np.sort(np.argsort(-value, kind="stable")[:count])
-    kept = kept[value[kept] >= least(zoomed) * value[0]]
-    is_kept = np.zeros(len(parent), np.bool_)
-    is_kept[kept] = True
-    dropped = np.flatnonzero(~is_kept & is_kept[parent])
-    above, rows, smaller = np.unique(np.searchsorted(kept, parent[dropped]), return_inverse=True, return_counts=True)
-    values = np.concatenate([value[kept], np.bincount(rows, value[dropped], len(above))])
+def flame(folded: Folded, limit: int = MOST, inverted: bool = False) -> Flame:
+    kept, above, smaller, values = _largest(folded, limit, least() * folded.value[0])
     names = [
         "all",
         *(folded.names[number] for number in kept[1:].tolist()),
         *(f"{n:,} smaller" for n in smaller.tolist()),
     ]
-    modules = ["", *[_NO_MODULE] * (len(kept) - 1), *[""] * len(above)]
+    code = [False, *[True] * (len(kept) - 1), *[False] * len(above)]
     return Flame(
-        f"{plain(folded.name)}: {words.size(float(value[0]))} in {folded.stacks:,} stacks",
-        ["figures are taken for bytes, and for exact", *folded.complaints],
-        words.size, np.concatenate([np.searchsorted(kept, parent[kept]), above]), values, values, values,
-        names, modules, [""] * len(names), inverted,
+        f"{plain(folded.name)}: {words.size(float(folded.value[0]))} in {folded.stacks:,} stacks",
+        [_EXACT, *folded.complaints],
+        words.size, np.concatenate([np.searchsorted(kept, folded.parent[kept]), above]), values, values, values,
+        names, code, [""] * len(names), inverted,
     )  # fmt: skip
+
+
+def data(folded: Folded, limit: int, inverted: bool) -> dict[str, Any]:
+    """As flamegraph/src/picture.ts has it."""
+    kept, above, smaller, values = _largest(folded, limit, 0.0)
+    texts = picture_text.Texts()
+    functions = [folded.names[number] for number in kept.tolist()]
+    names = texts.numbers([*functions, *[""] * len(above)])
+    nothing, count = [0] * len(values), len(kept)
+    exact = estimates.nothing(len(values))
+    figures = picture_text.figures(replace(exact, value=values, seen=values, samples=exact.samples + 1))
+    figures["samples"] = nothing
+    row = np.flatnonzero(values > 0).tolist()
+    of_bytes = {name: [column[number] for number in row] for name, column in figures.items()}
+    return {
+        "schema": "poireau.picture",
+        "version": 1,
+        "title": f"{plain(folded.name)}: {folded.stacks:,} stack{'s' * (folded.stacks != 1)}",
+        "lines": [_EXACT, *map(plain, folded.complaints), *["there is no stack: nothing to draw"] * (not row)],
+        "nodes": {
+            "parent": [*np.searchsorted(kept, folded.parent[kept]).tolist(), *above.tolist()],
+            "name": names,
+            **dict.fromkeys(("file", "line", "module"), nothing),
+            "kind": [CODE] * count + [SMALLER] * len(above),
+            "others": [0] * count + smaller.tolist(),
+            "colour": [-1, *(colours.index(name) for name in functions[1:]), *[-1] * len(above)],
+        },
+        "names": texts.texts,
+        "views": [
+            {
+                "key": "in-use",
+                "name": "as folded",
+                "unit": "bytes",
+                "note": "",
+                "row": row,
+                "bytes": of_bytes,
+                "count": {name: [0] * len(row) for name in of_bytes},
+            }
+        ],
+        "shown": "in-use",
+        "inverted": inverted,
+        "times": None,
+        "cells": None,
+        "change": None,
+        "period": 1,
+    }
+
+
+def _largest(folded: Folded, limit: int, least: float) -> tuple[Codes, Codes, Codes, Floats]:
+    """The calls that are drawn; in which of them are smaller ones, and how many; and what each of all these has."""
+    parent, value = folded.parent, folded.value
+    count = len(parent) if limit == 0 else min(limit + 1, len(parent))
+    kept = np.sort(np.argsort(-value, kind="stable")[:count])
+    kept = kept[(value[kept] >= least) | (kept == 0)]
+    is_kept = np.zeros(len(parent), np.bool_)
+    is_kept[kept] = True
+    dropped = np.flatnonzero(~is_kept & is_kept[parent])
+    above, rows, smaller = np.unique(np.searchsorted(kept, parent[dropped]), return_inverse=True, return_counts=True)
+    return kept, above, smaller, np.concatenate([value[kept], np.bincount(rows, value[dropped], len(above))])
 
 
 def _upwards(parent: NDArray[np.int64], own: NDArray[np.float64]) -> NDArray[np.float64]:

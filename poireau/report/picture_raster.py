@@ -1,4 +1,4 @@
-"""Drawings as PNG and PDF, by matplotlib, which is imported here alone."""
+"""Drawings as PNG and PDF, by matplotlib, which is imported here and in picture_growth.py alone."""
 
 from __future__ import annotations
 
@@ -11,26 +11,34 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
 from poireau.report.colours import LIGHT
-from poireau.report.pictures import Area, Box, Drawing, Line, Words
+from poireau.report.pictures import Box, Drawing, Words
 
 _PER_INCH = 100  # pixels of a drawing
 _SHARP = 2  # pixels of a PNG for each
 _MOST = 60_000  # that matplotlib can draw, on a side
 _POINT = 72 / _PER_INCH
 _ANCHORS = {"start": "left", "middle": "center", "end": "right"}
-_SETTINGS: Any = {"pdf.fonttype": 42, "hatch.linewidth": 1.0, "font.family": "monospace", "path.simplify": False}
+SETTINGS: Any = {
+    "pdf.fonttype": 42,
+    "svg.fonttype": "none",  # text stays text
+    "svg.hashsalt": "poireau",
+    "hatch.linewidth": 1.0,
+    "font.family": "monospace",
+    "path.simplify": False,
+}
+NAMELESS: dict[str, dict[str, Any]] = {  # by form: the same picture is the same bytes
+    "png": {"Software": "Poireau"},
+    "pdf": {"CreationDate": None, "Producer": "Poireau"},
+    "svg": {"Date": None, "Creator": "Poireau"},
+}
 
 
 def write(drawing: Drawing, form: str, out: BinaryIO) -> None:
-    with rc_context(_SETTINGS), warnings.catch_warnings():
+    with rc_context(SETTINGS), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # a box in its place says as much
         figure = _figure(drawing)
         sharp = min(_SHARP, _MOST / max(drawing.width, drawing.height))
-        nameless: dict[str, Any] = {
-            "png": {"Software": "Poireau"},
-            "pdf": {"CreationDate": None, "Producer": "Poireau"},
-        }
-        figure.savefig(out, format=form, dpi=_PER_INCH * sharp, metadata=nameless[form])
+        figure.savefig(out, format=form, dpi=_PER_INCH * sharp, metadata=NAMELESS[form])
 
 
 def _figure(drawing: Drawing) -> Figure:
@@ -45,17 +53,6 @@ def _figure(drawing: Drawing) -> Figure:
     for number, shape in enumerate(drawing.shapes, 2):  # what comes later lies above
         if isinstance(shape, Box) and shape.label:
             _say(axes, Words(shape.x + 4, shape.y + shape.height - 5, shape.label), number)
-        elif isinstance(shape, Area):
-            fill: Any = {"facecolor": LIGHT[shape.fill], "alpha": shape.opacity, "linewidth": 0, "zorder": number}
-            axes.add_collection(PolyCollection([shape.points], **fill), autolim=False)
-        elif isinstance(shape, Line):
-            xs, ys = zip(*shape.points)
-            how: Any = {
-                "linestyle": (0, (3, 3)) if shape.dashed else "-",
-                "linewidth": shape.width * _POINT,
-                "zorder": number,
-            }
-            axes.plot(xs, ys, color=LIGHT[shape.colour], **how)
         elif isinstance(shape, Words):
             _say(axes, shape, number)
     return figure

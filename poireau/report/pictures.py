@@ -1,4 +1,4 @@
-"""Pictures as lists of shapes: laid out once, then written as SVG, as a page with that SVG in it, as PNG or as PDF.
+"""Pictures as lists of shapes: laid out once, then written as SVG, as PNG or as PDF.
 
 Lengths are pixels; a colour is a name of colours.py. Whatever anybody has called a function is text here, and nothing
 else: control characters are spelled out, names that are too long lose their middle. Text is set in a monospaced font,
@@ -21,7 +21,7 @@ WIDTH, EDGE, ROW = 1200, 16, 18
 SIZE, SMALL = 12, 11
 CELL = 0.602  # how wide a character is, of its size
 LONGEST = 300  # characters of a name in a tooltip
-DOUBTFUL, DOUBTED = 0.3, 0.7  # half an interval, of the value: where it shows
+DOUBTFUL, DOUBTED = 0.5, 1.0  # half an interval, of the value: where it shows; flame_paint.ts has the same
 
 
 @dataclass(frozen=True)
@@ -34,24 +34,7 @@ class Box:
     label: str = ""
     title: str = ""  # its first line is its name
     doubt: int = 0  # 1, 2: hatched
-    parent: int | None = None  # which box it is in, of those that can be looked at closer
-
-
-@dataclass(frozen=True)
-class Area:
-    points: Sequence[tuple[float, float]]
-    fill: str
-    title: str = ""
-    band: int | None = None  # what belongs together
-    opacity: float = 1.0
-
-
-@dataclass(frozen=True)
-class Line:
-    points: Sequence[tuple[float, float]]
-    colour: str = "rule"
-    width: float = 1.0
-    dashed: bool = False
+    parent: int | None = None  # which box it is in; None: it only tells something
 
 
 @dataclass(frozen=True)
@@ -63,11 +46,9 @@ class Words:
     colour: str = "ink"
     anchor: str = "start"  # or middle, end
     bold: bool = False
-    band: int | None = None
-    title: str = ""
 
 
-Shape = Box | Area | Line | Words
+Shape = Box | Words
 
 
 @dataclass(frozen=True)
@@ -76,7 +57,6 @@ class Drawing:
     width: float
     height: float
     shapes: Sequence[Shape] = field(repr=False)
-    total: float = 0.0  # what the boxes' root stands for
 
     @property
     def boxes(self) -> int:
@@ -84,11 +64,7 @@ class Drawing:
 
 
 def write(drawing: Drawing, form: str, out: BinaryIO) -> None:
-    if form == "html":
-        from poireau.report import picture_page
-
-        out.write(picture_page.of(drawing).encode())
-    elif form == "svg":
+    if form == "svg":
         from poireau.report import picture_svg
 
         out.write("".join(picture_svg.lines(drawing)).encode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 
 from tests.conftest import ROOT, clean_environment
 from tests.e2e.top_test import asked, poireau
+from tests.poireau.report.picture_data_test import data_of
 
 Started = contextlib.AbstractContextManager[subprocess.Popen[str]]
 
@@ -54,20 +56,19 @@ def killed(started: Callable[..., Started], tmp_path: Path) -> Path:
 
 
 def test_pictures_have_the_form_that_their_name_says(killed: Path, tmp_path: Path) -> None:
-    begins = {"html": b"<!doctype html>", "svg": b"<svg", "png": b"\x89PNG", "pdf": b"%PDF"}
-    for verb, own in (("flame", {"folded": b""}), ("stream", {"csv": b"time,band,bytes"})):
+    begins = {"html": b"<!doctype html>", "png": b"\x89PNG", "pdf": b"%PDF"}
+    others = {"flame": {"folded": b"", "svg": b"<svg"}, "stream": {"csv": b"time,band,bytes", "svg": b"<?xml"}}
+    for verb, own in others.items():
         for form, begin in {**begins, **own}.items():
             picture = tmp_path / f"{verb}.{form}"
             done = poireau(verb, killed, "-o", picture)
             assert picture.read_bytes().startswith(begin)
             assert re.fullmatch(rf"{picture}: [\d.]+\w+\n", done.stderr)
     assert b"store::keep" in (tmp_path / "flame.folded").read_bytes()
-    for form in ("html", "svg"):
-        assert "store::keep(unsigned long)" in (tmp_path / f"flame.{form}").read_text()
-        assert (
-            "hungry" in (tmp_path / f"stream.{form}").read_text()
-            or "store::keep" in (tmp_path / f"stream.{form}").read_text()
-        )
+    for verb in ("flame", "stream"):
+        assert "store::keep" in (tmp_path / f"{verb}.svg").read_text()
+        about = data_of((tmp_path / f"{verb}.html").read_bytes())
+        assert "store::keep(unsigned long)" in about.get("picture", about)["names"]
 
 
 def test_a_picture_without_a_name_is_called_after_its_program_and_one_that_is_there_stays(
@@ -98,8 +99,13 @@ def test_folded_stacks_are_drawn_and_what_makes_no_sense_is_told_in_a_line(kille
     poireau("flame", killed, "-o", tmp_path / "a.folded")
     poireau("flame", "--from-folded", tmp_path / "a.folded", "-o", tmp_path / "a.svg")
     assert "store::keep(unsigned long)" in (tmp_path / "a.svg").read_text()
+    poireau("flame", "--from-folded", tmp_path / "a.folded", "--inverted", "-o", tmp_path / "a.html")
+    assert data_of((tmp_path / "a.html").read_bytes())["inverted"]
     for wrong in (
         ("flame", killed, "-o", tmp_path / "a.jpeg"),
+        ("flame", killed, "--what", "leaked", "-o", tmp_path / "a.png"),
+        ("flame", killed, "--diff", killed, "-o", tmp_path / "a.png"),
+        ("flame", killed, "--from", "1s", "--since", "2s"),
         ("stream", killed, "-o", tmp_path / "a.folded"),
         ("flame", killed, "--at", "1s", "--since", "2s"),
         ("flame", "--from-folded", tmp_path / "nowhere", "-o", tmp_path / "b.svg"),
@@ -112,11 +118,29 @@ def test_folded_stacks_are_drawn_and_what_makes_no_sense_is_told_in_a_line(kille
         assert done.stdout == ""
 
 
+def test_a_page_of_what_has_changed(killed: Path, tmp_path: Path) -> None:
+    poireau("flame", killed, "--diff", killed, "-o", tmp_path / "same.html")
+    change = data_of((tmp_path / "same.html").read_bytes())["change"]
+    assert set(change["value"]) == {0} and not any(change["significant"])
+    poireau("flame", killed, "--from", "+40ms", "-o", tmp_path / "grown.html")
+    change = data_of((tmp_path / "grown.html").read_bytes())["change"]
+    assert change["value"][0] > 5e6 and change["significant"][0]
+
+
 def test_a_redacted_picture_names_nobody(killed: Path, tmp_path: Path) -> None:
-    for verb in ("flame", "stream"):
+    def names(text: str) -> bool:
+        return "store" in text or "hungry" in text or "program" in text.replace("in memory", "")
+
+    for verb, more in (("flame", []), ("stream", []), ("flame", ["--diff", str(killed)])):
+        poireau(verb, killed, *more, "--redact", "-f", "-o", tmp_path / f"{verb}.html")
+        page = (tmp_path / f"{verb}.html").read_bytes()
+        assert not names(json.dumps(data_of(page)))
+        assert not names(page.split(b"<title>")[1].split(b"</title>")[0].decode())
+        if more:
+            assert not any(data_of(page)["change"]["significant"])  # both have the same pseudonyms
+            continue
         poireau(verb, killed, "--redact", "-o", tmp_path / f"{verb}.svg")
-        text = (tmp_path / f"{verb}.svg").read_text()
-        assert "store" not in text and "hungry" not in text and "program" not in text.replace("in memory", "")
+        assert not names((tmp_path / f"{verb}.svg").read_text())
 
 
 def test_autopsy_tells_what_the_killed_had(killed: Path) -> None:

@@ -17,7 +17,8 @@ import pytest
 from poireau.model import Heap
 from poireau.report.redact import Pseudonyms, redacted
 from poireau.selection import Selection
-from poireau.serve import MOST_CONNECTIONS, Served, Server
+from poireau.serve import Served, Server
+from poireau.serve_connections import MOST_CONNECTIONS
 from tests.poireau.histories import SECOND, History
 from tests.poireau.report.readers import go_pprof, protobuf
 

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from poireau.errors import Failure
-from poireau.report import folded, picture_flame, picture_folded
+from poireau.report import folded, picture_flame, picture_folded, picture_pages
+from poireau.report.picture_tree import SMALLER
 from poireau.views import view
 from tests.poireau.report.heaps import awkward
+from tests.poireau.report.picture_data_test import data_of
 
 
 def of(text: str | bytes, focus: str = "", ignore: str = "") -> picture_folded.Folded:
@@ -66,6 +68,24 @@ def test_only_stacks_in_focus_count() -> None:
 def test_nothing_is_a_picture_that_says_so() -> None:
     drawing = picture_flame.draw(picture_folded.flame(of("")))
     assert drawing.boxes == 0
+
+
+@pytest.mark.parametrize("limit", [0, 1, 3])
+def test_a_page_has_all_of_it_and_no_times(limit: int) -> None:
+    read = of("main;f;g 10\nmain;f 5\nmain;<b>h</b> 1.5\n" + "".join(f"main;x{n} 1\n" for n in range(9)))
+    page = data_of(picture_pages.folded(read, limit, inverted=True))
+    assert (page["times"], page["cells"], page["change"], page["inverted"]) == (None, None, None, True)
+    (view,) = page["views"]
+    value = dict(zip(view["row"], view["bytes"]["value"]))
+    parent = page["nodes"]["parent"]
+    assert value[0] == sum(each for row, each in value.items() if row and parent[row] == 0) == 25.5
+    assert limit or "<b>h</b>" in page["names"]
+    assert view["bytes"]["low"] == view["bytes"]["high"] == view["bytes"]["value"]
+    assert (page["nodes"]["kind"].count(SMALLER) > 0) == bool(limit)
+
+
+def test_a_page_of_nothing_says_so() -> None:
+    assert any("nothing to draw" in line for line in data_of(picture_pages.folded(of("")))["lines"])
 
 
 @pytest.mark.parametrize("limit", [0, 1, 6000])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import gzip
 import json
 import shutil
@@ -16,7 +15,6 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from tests.conftest import ROOT, clean_environment
 
-NPM = ROOT / "build" / "npm"
 _FIELD = descriptor_pb2.FieldDescriptorProto
 # Of profile.proto: message -> field -> (number, type); a capital is a message, * is repeated.
 _MESSAGES: Mapping[str, Mapping[str, tuple[int, str]]] = {
@@ -115,23 +113,9 @@ def google_pprof(*arguments: str | Path) -> str:
 
 def speedscope(file: Path) -> list[dict[str, Any]]:
     """Profiles: name, unit, total, and stacks: [[[function, file], ...], own weight]."""
-    done = _run(["node", ROOT / "tests" / "npm" / "speedscope.js", npm(), file])
+    done = _run(["node", Path(__file__).with_name("speedscope.js"), ROOT / "flamegraph", file])
     profiles: list[dict[str, Any]] = json.loads(done.stdout)
     return profiles
-
-
-@cache
-def npm() -> Path:
-    """Where the packages of tests/npm are; installed should they not be there."""
-    NPM.mkdir(parents=True, exist_ok=True)
-    with open(NPM / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        ours, theirs = ROOT / "tests" / "npm" / "package-lock.json", NPM / "package-lock.json"
-        if not (NPM / "node_modules").is_dir() or theirs.read_bytes() != ours.read_bytes():
-            for name in ("package.json", "package-lock.json"):
-                shutil.copy(ours.with_name(name), NPM / name)
-            _run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", NPM], cwd=NPM)
-    return NPM
 
 
 def _run(command: Sequence[str | Path], check: bool = True, **more: Any) -> subprocess.CompletedProcess[str]:
