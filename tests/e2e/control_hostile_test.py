@@ -14,6 +14,7 @@ import time
 
 import pytest
 
+from tests.conftest import SOAK
 from tests.control_client import (
     Client,
     Closed,
@@ -103,7 +104,7 @@ def send_all_it_takes(client, data, most):
 
 def test_floods_of_connections_are_weathered(besieged, scale):
     name, got = f"\0{name_of(besieged)}", 0
-    for n in range(10_000):
+    for n in range(scale(10_000)):
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as flood:
             flood.setblocking(False)
             try:
@@ -238,7 +239,7 @@ def test_many_clients_at_once_get_what_they_asked_for(besieged, seed):
     def ask(which):
         draw = random.Random(seed + which)
         try:
-            for _ in range(3):
+            for _ in range(3 if SOAK else 1):
                 with reach(besieged, patience=30) as client:
                     for _ in range(10):
                         name = draw.choice(names)

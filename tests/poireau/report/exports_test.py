@@ -70,6 +70,7 @@ def test_names_in_folded_stacks_part_neither_frames_nor_lines() -> None:
     assert all(";" not in part and part.strip() for stack in stacks for part in stack)
 
 
+@pytest.mark.soak  # it has npm install speedscope
 def test_speedscope_reads_folded_stacks(tmp_path: Path) -> None:
     content = written("folded")
     (profile,) = speedscope(written_to(tmp_path / "heap.folded", "folded"))
@@ -80,6 +81,7 @@ def test_speedscope_reads_folded_stacks(tmp_path: Path) -> None:
 # speedscope's own.
 
 
+@pytest.mark.soak  # it has npm install speedscope
 def test_speedscope_shows_each_view_with_its_bounds_and_inlined_functions(tmp_path: Path) -> None:
     profiles = speedscope(written_to(tmp_path / "heap.speedscope.json", "speedscope"))
     names = [profile["name"] for profile in profiles]
@@ -99,6 +101,7 @@ def test_speedscope_shows_each_view_with_its_bounds_and_inlined_functions(tmp_pa
     ] in stacks
 
 
+@pytest.mark.soak  # it has npm install speedscope
 def test_speedscope_shows_byte_seconds_without_a_unit(tmp_path: Path) -> None:
     profiles = speedscope(written_to(tmp_path / "heap.speedscope.json", "speedscope", view="byte-seconds"))
     assert (profiles[0]["name"], profiles[0]["unit"]) == (WHATS["byte-seconds"], "none")
