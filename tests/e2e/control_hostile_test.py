@@ -140,7 +140,10 @@ def test_slow_senders_are_cut_off_and_others_are_served_then(besieged):
                     client.any_line()
 
 
-@pytest.mark.parametrize("piece", [b"x", b"\0", b'{"do":"hello",', b"\\u0000", b"\xff"])
+@pytest.mark.parametrize(
+    "piece",
+    [b"x", b'{"do":"hello",', *(pytest.param(each, marks=pytest.mark.soak) for each in (b"\0", b"\\u0000", b"\xff"))],
+)
 def test_a_line_of_a_gigabyte_is_not_taken_in(besieged, piece):
     with Client(name_of(besieged)) as client:
         assert client.greeting

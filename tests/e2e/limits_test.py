@@ -39,7 +39,7 @@ def test_the_program_lives_as_bare_with_limited(program, same_as_bare, what, per
 def test_threads_may_be_cancelled_at_any_instruction(program, run_preloaded, period):
     bump = program("bump.c", "-shared")
     done = run_preloaded(
-        [program("limits.c", "-lm"), "cancellation"], {"POIREAU_SAMPLE_PERIOD": period}, preload=[bump]
+        [program("limits.c", "-lm", SHARE), "cancellation"], {"POIREAU_SAMPLE_PERIOD": period}, preload=[bump]
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
@@ -85,7 +85,7 @@ def address_space_needed(run, argv, **more):
 
 
 def test_a_tight_address_space_needs_hardly_more_room_than_bare(program, run_bare, run_preloaded):
-    argv = [program("limits.c", "-lm")]
+    argv = [program("limits.c", "-lm", SHARE)]
     bare = address_space_needed(lambda argv, **more: run_bare(argv, {}, **more), argv)
     ours = address_space_needed(lambda argv, **more: run_preloaded(argv, {}, **more), argv)
     assert ours <= bare + 2
@@ -96,7 +96,7 @@ def test_few_descriptors_at_exec_are_no_more_trouble_than_bare(program, run_bare
     # With three or fewer the loader can't open libc, nor us, and says so.
     limit = (descriptors, descriptors)
     more = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_NOFILE, limit)}
-    argv, environment = [program("limits.c", "-lm")], {"POIREAU_LOG": "info"}
+    argv, environment = [program("limits.c", "-lm", SHARE)], {"POIREAU_LOG": "info"}
     assert run_preloaded(argv, environment, **more).returncode == run_bare(argv, environment, **more).returncode
 
 
@@ -105,7 +105,7 @@ def test_few_descriptors_at_exec_are_no_more_trouble_than_bare(program, run_bare
 def test_a_file_that_takes_the_place_of_standard_error_is_not_written_to(program, run_preloaded, tmp_path, closed, log):
     mine = tmp_path / "mine"
     environment = {"POIREAU_LOG": log, "POIREAU_SAMPLE_PERIOD": "1", "POIREAU_EXCLUDE": "sh,dash,bash"}
-    run = run_preloaded(["sh", "-c", f"exec {program('limits.c', '-lm')} file {mine} {closed}"], environment)
+    run = run_preloaded(["sh", "-c", f"exec {program('limits.c', '-lm', SHARE)} file {mine} {closed}"], environment)
     assert run.returncode == 0
     assert mine.read_text() == "mine\n"
 

@@ -79,11 +79,7 @@ class Setting:
         return environment
 
 
-QUICK = [Setting(period="1"), Setting(period="512K"), Setting("jemalloc", "1000")]
-QUICK += [Setting("tcmalloc", "512K"), Setting("mimalloc", "1000")]
-
-
-def in_every_setting(checked: Iterable[Setting] = QUICK) -> Callable[..., object]:
+def in_every_setting(checked: Iterable[Setting]) -> Callable[..., object]:
     """The whole product of allocators and periods; those not among `checked` are left to `make soak`."""
     chosen = set(checked)
     product = [Setting(allocator, period) for allocator in ALLOCATORS for period in PERIODS]
