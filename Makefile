@@ -29,7 +29,7 @@ demo: setup  ## see it at work on a server that leaks, in a minute
 check: export STEPS := 4
 check: setup  ## all tests in their short form, a quarter of an hour
 	@STEP='step 3/4' scripts/build $(CHECK_PRESET)
-	@echo 'step 4/4: tests, about 8 min'
+	@echo 'step 4/4: tests, about 9 min'
 	@scripts/test $(PYTEST)
 
 check-quick: export STEPS := 4
