@@ -3,9 +3,9 @@ PREFIX ?= /usr/local
 V ?= 0
 PYTHON := .venv/bin/python
 PYTEST := $(PYTHON) -m pytest $(if $(filter 1,$(V)),-v,-q)
-# The builds whose unit tests `make check` runs; the first one serves all other tests.
-CHECK_PRESETS := dev release asan ubsan tsan
-UNIT_TEST_PRESETS := $(filter-out release,$(CHECK_PRESETS))
+# The build that `make check` tests, and those that `make soak` does.
+CHECK_PRESET := dev
+SOAK_PRESETS := $(CHECK_PRESET) asan ubsan tsan release
 export V
 
 .PHONY: help setup build demo check check-quick format bench bench-peers soak install
@@ -27,14 +27,14 @@ demo: setup  ## see it at work on a server that leaks, in a minute; leaves pages
 	@scripts/demo
 
 check: export STEPS := 4
-check: setup  ## all tests, half an hour
-	@STEP='step 3/4' scripts/build $(CHECK_PRESETS) pages
-	@echo 'step 4/4: tests, about 25 min'
-	@POIREAU_CHECK_PRESETS='$(UNIT_TEST_PRESETS)' $(PYTEST) tests
+check: setup  ## all tests in their short form, a quarter of an hour
+	@STEP='step 3/4' scripts/build $(CHECK_PRESET) pages
+	@echo 'step 4/4: tests, about 9 min'
+	@scripts/test $(PYTEST)
 
 check-quick: export STEPS := 4
 check-quick: setup  ## the tests that take less than a minute together
-	@STEP='step 3/4' scripts/build dev pages
+	@STEP='step 3/4' scripts/build $(CHECK_PRESET) pages
 	@$(PYTEST) -m 'not slow' tests
 
 format: setup  ## format the sources and write what is generated from the options' table
@@ -47,9 +47,9 @@ bench: build  ## what the library costs, in a table and as JSON
 bench-peers: build  ## the same under the other profilers on this machine
 	@/usr/bin/python3 tests/bench/peers.py
 
-soak: setup  ## the long forms of stress, fuzz and statistics tests, for hours
-	@scripts/build $(CHECK_PRESETS) pages
-	@POIREAU_SOAK=1 POIREAU_CHECK_PRESETS='$(UNIT_TEST_PRESETS)' $(PYTEST) tests
+soak: setup  ## all tests in their long form and under sanitizers, for hours
+	@scripts/build $(SOAK_PRESETS) pages
+	@POIREAU_SOAK=1 POIREAU_CHECK_PRESETS='$(filter-out release,$(SOAK_PRESETS))' $(PYTEST) tests
 
 install: build  ## install to PREFIX (/usr/local)
 	@cmake --install build/release --prefix '$(PREFIX)'

@@ -22,13 +22,17 @@ def extension(family: str) -> str:
 
 
 def library(package: Path = PACKAGE) -> Path:
-    """The library to preload. The extension libraries lie beside it."""
-    return _built(LIBRARY, package, [])
+    """The library to preload. The extension libraries lie beside it. A checkout's may be of POIREAUPY_NATIVE."""
+    return _built(LIBRARY, package, [] if _checkout(package) is None else _named())
 
 
 def native(name: str, package: Path = PACKAGE) -> Path:
     """What we load or start ourselves. POIREAUPY_NATIVE names the directory of another build."""
-    return _built(name, package, [Path(each) for each in [os.environ.get("POIREAUPY_NATIVE", "")] if each])
+    return _built(name, package, _named())
+
+
+def _named() -> list[Path]:
+    return [Path(each) for each in [os.environ.get("POIREAUPY_NATIVE", "")] if each]
 
 
 def _built(name: str, package: Path, first: list[Path]) -> Path:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import ROOT, SOAK, Exercised, clean_environment
 
-# Which builds must have passing unit tests; `make check` names more than the one every run has.
+# Which builds must have passing unit tests; `make soak` names more than the one every run has.
 PRESETS = os.environ.get("POIREAU_CHECK_PRESETS", "dev").split()
 RECORDED = "exercised_"  # RecordProperty("exercised_guards", "markers") becomes "exercised: guards: markers"
 TIMEOUT = 7200 if SOAK else 600

@@ -14,13 +14,13 @@ import pytest
 
 from tests.conftest import ROOT, Exercised, clean_environment
 
-PRESETS = ["dev", pytest.param("release", marks=pytest.mark.slow)]  # `make check-quick` builds only dev
+PRESETS = ["dev", pytest.param("release", marks=pytest.mark.soak)]  # `make check` builds only dev
 EXTENSIONS = ["jemalloc", "tcmalloc", "mimalloc", "dlmalloc"]
 PRODUCTS = {"libpoireau.so": {"libc", "cxx", "loader", "own"}} | {
     f"libpoireau-{name}.so": {name} for name in EXTENSIONS
 }
 EVERY_LIBRARY = [
-    pytest.param(preset, name, id=f"{preset}-{name}", marks=[pytest.mark.slow] if preset == "release" else [])
+    pytest.param(preset, name, id=f"{preset}-{name}", marks=[pytest.mark.soak] if preset == "release" else [])
     for preset in ("dev", "release")
     for name in PRODUCTS
 ]
@@ -131,20 +131,18 @@ def test_a_process_keeps_its_shadow_stack(preset: str, name: str) -> None:
     assert "SHSTK" in output("readelf", "-nW", product(preset, name))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", PRODUCTS)
-def test_static_tls_stays_within_a_cache_line(name: str) -> None:
-    headers = output("readelf", "-lW", product("release", name))
+@pytest.mark.parametrize(("preset", "name"), EVERY_LIBRARY)
+def test_static_tls_stays_within_a_cache_line(preset: str, name: str) -> None:
+    headers = output("readelf", "-lW", product(preset, name))
     sizes = re.findall(r"^ +TLS +0x\w+ 0x\w+ 0x\w+ 0x\w+ 0x(\w+)", headers, re.MULTILINE)
     assert sum(int(size, 16) for size in sizes) <= 64
     if name != "libpoireau.so":
         assert not sizes, "extensions count on libpoireau.so's counter"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", PRODUCTS)
-def test_library_stays_under_232_kib(name: str) -> None:
-    text, data = output("size", product("release", name)).splitlines()[1].split()[:2]
+@pytest.mark.parametrize(("preset", "name"), EVERY_LIBRARY)
+def test_library_stays_under_232_kib(preset: str, name: str) -> None:
+    text, data = output("size", product(preset, name)).splitlines()[1].split()[:2]
     assert int(text) + int(data) < 232 << 10
 
 
@@ -211,13 +209,13 @@ def private_kib(rollup: str) -> int:
     return sum(int(kib) for kib in re.findall(r"^Private_(?:Clean|Dirty): +(\d+) kB", rollup, re.MULTILINE))
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("period", ["0", "512K"])
 def test_a_process_pays_less_than_64_kib_while_nothing_is_tracked(
-    period: str, compile_c: Callable[..., Path], exercised: Exercised
+    period: str, preset: str, compile_c: Callable[..., Path], exercised: Exercised
 ) -> None:
     program = compile_c(SILENT, ["-O2"])
-    preloaded = clean_environment(LD_PRELOAD=str(product("release")), POIREAU_SAMPLE_PERIOD=period)
+    preloaded = clean_environment(LD_PRELOAD=str(product(preset)), POIREAU_SAMPLE_PERIOD=period)
     cost: dict[str, float] = {}
     for what, environment in {"bare": clean_environment(), "preloaded": preloaded}.items():
         with subprocess.Popen([program, "wait"], env=environment, stdin=subprocess.PIPE) as sibling:
@@ -230,7 +228,7 @@ def test_a_process_pays_less_than_64_kib_while_nothing_is_tracked(
             sibling.stdin.close()
         cost[what] = median(private_kib(run) for run in runs)
     added = cost["preloaded"] - cost["bare"]
-    exercised.add("private memory a process, nothing tracked", f"+{added:.0f} KiB at period {period}")
+    exercised.add("private memory a process, nothing tracked", f"+{added:.0f} KiB at period {period} ({preset})")
     assert added < 64, cost
 
 

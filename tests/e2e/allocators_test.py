@@ -27,6 +27,7 @@ def test_a_failed_request_counts_for_nothing(program, run_preloaded, allocator):
 
 
 @pytest.mark.parametrize("period", ["1", "1000"])
-def test_counted_bytes_are_those_granted_whatever_failed_between(program, run_preloaded, period, seed):
-    done = run_preloaded([program("totals.c")], {"POIREAU_SAMPLE_PERIOD": period, "POIREAU_SEED": str(seed or 1)})
+def test_counted_bytes_are_those_granted_whatever_failed_between(program, run_preloaded, scale, period, seed):
+    environment = {"POIREAU_SAMPLE_PERIOD": period, "POIREAU_SEED": str(seed or 1)}
+    done = run_preloaded([program("totals.c"), str(scale(200_000))], environment)
     assert (done.stdout, done.returncode) == ("", 0)

@@ -52,17 +52,17 @@ def children(told, number, way):
 # Children
 
 
-def test_each_of_a_thousand_children_is_reached_under_its_own_name(controlled, scale, exercised):
+def test_each_of_many_children_is_reached_under_its_own_name(controlled, scale, exercised):
     told = controlled({**NO_TRACE, "POIREAU_SAMPLE_PERIOD": "1000"})
-    pid, seen, batch = told.process.pid, set(), 20
-    for _ in range(1000 // batch):
+    pid, seen, batch, number = told.process.pid, set(), 20, scale(1000)
+    for _ in range(number // batch):
         pids = children(told, batch, "fork")
         for each in [pid, *pids]:
             with reach(each) as client:
                 assert client.greeting["start"] == start_time(each)
                 seen.add((each, client.greeting["run_id"]))
         told("end")
-    assert len(seen) == len({run_id for _, run_id in seen}) == 1001
+    assert len(seen) == len({run_id for _, run_id in seen}) == number + 1
     assert ended_well(told) == ""
     exercised.count("children reached", "fork", len(seen) - 1)
 

@@ -14,6 +14,7 @@ import time
 
 import pytest
 
+from tests.conftest import SOAK
 from tests.control_client import (
     Client,
     Closed,
@@ -103,7 +104,7 @@ def send_all_it_takes(client, data, most):
 
 def test_floods_of_connections_are_weathered(besieged, scale):
     name, got = f"\0{name_of(besieged)}", 0
-    for n in range(10_000):
+    for n in range(scale(10_000)):
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as flood:
             flood.setblocking(False)
             try:
@@ -139,7 +140,10 @@ def test_slow_senders_are_cut_off_and_others_are_served_then(besieged):
                     client.any_line()
 
 
-@pytest.mark.parametrize("piece", [b"x", b"\0", b'{"do":"hello",', b"\\u0000", b"\xff"])
+@pytest.mark.parametrize(
+    "piece",
+    [b"x", b'{"do":"hello",', *(pytest.param(each, marks=pytest.mark.soak) for each in (b"\0", b"\\u0000", b"\xff"))],
+)
 def test_a_line_of_a_gigabyte_is_not_taken_in(besieged, piece):
     with Client(name_of(besieged)) as client:
         assert client.greeting
@@ -238,7 +242,7 @@ def test_many_clients_at_once_get_what_they_asked_for(besieged, seed):
     def ask(which):
         draw = random.Random(seed + which)
         try:
-            for _ in range(3):
+            for _ in range(3 if SOAK else 1):
                 with reach(besieged, patience=30) as client:
                     for _ in range(10):
                         name = draw.choice(names)

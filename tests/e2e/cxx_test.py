@@ -30,7 +30,7 @@ def test_new_keeps_its_promises_in_a_plugin_of_a_c_program(program, same_as_bare
 SETS = ["NEW DELETE", "NEW", "ARRAY", "NOTHROW", "ALIGNED", "DELETE", "NEW ARRAY NOTHROW ALIGNED DELETE"]
 
 
-@pytest.mark.parametrize("period", ["1", "512KiB"])
+@pytest.mark.parametrize("period", ["1", pytest.param("512KiB", marks=pytest.mark.soak)])
 @pytest.mark.parametrize("replaced", SETS)
 @pytest.mark.parametrize("by", ["program", "library"])
 def test_replaced_operators_serve_exactly_what_they_do_bare(program, same_as_bare, replaced, by, period):

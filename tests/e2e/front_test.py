@@ -42,6 +42,18 @@ def obeys(program: Callable[..., Path], library: Path, traces_parent: Path) -> I
         each.wait()
 
 
+def until_it_waits(pid: int) -> None:
+    """Until it has slept through half a second: who starts reads files and computes, on a busy machine for long."""
+    deadline, before, quiet = time.monotonic() + 60, "", 0
+    while quiet < 25:
+        assert time.monotonic() < deadline, "it never waits"
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        state, used = fields[0], " ".join(fields[11:13])
+        quiet = quiet + 1 if (state, used) == ("S", before) else 0
+        before = used
+        time.sleep(0.02)
+
+
 def schema_of(*words: object, schema: str) -> Mapping[str, Any]:
     command = [sys.executable, str(ROOT / "poireau.py"), *map(str, words), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, env=clean_environment(), timeout=120)
@@ -83,7 +95,7 @@ def test_an_interrupt_ends_us_alone(words: list[str], obeys: Callable[..., int])
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    time.sleep(1)
+    until_it_waits(ours.pid)
     ours.send_signal(signal.SIGINT)
     _, said = ours.communicate()
     assert (ours.returncode, said) == (130, b"")

@@ -42,7 +42,7 @@ def seconds_of(output: str) -> list[Second]:
     return [Second(line[0], *map(float, line[1:4]), *map(int, line[4:])) for line in lines]
 
 
-@pytest.mark.parametrize("threads", [1, 4])
+@pytest.mark.parametrize("threads", [pytest.param(1, marks=pytest.mark.soak), 4])
 def test_a_rate_that_jumps_a_hundredfold_is_within_the_budget_two_seconds_later(
     program, run_preloaded, exercised, threads
 ):

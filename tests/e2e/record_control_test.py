@@ -151,7 +151,9 @@ def test_a_checkpoint_while_old_files_leave(driven, traces_parent):
     check(alive(without_older(trace.path, answer["file"])), kept)
 
 
-@pytest.mark.parametrize("limit", [512 << 10, 1 << 20, 2 << 20])
+@pytest.mark.parametrize(
+    "limit", [512 << 10, *(pytest.param(each, marks=pytest.mark.soak) for each in (1 << 20, 2 << 20))]
+)
 def test_a_limit_lowered_on_the_way_is_kept_and_costs_no_block(driven, traces_parent, limit):
     program = driven()
     program.told("keep 100 7001")

@@ -79,7 +79,7 @@ def test_a_parent_that_somebody_else_can_write_to_is_not_trusted(tell, tmp_path)
         check_one_line(complaints)
 
 
-@pytest.mark.parametrize("limit", [0, 65536, 200000, 1 << 20])
+@pytest.mark.parametrize("limit", [0, 65536, 200000, pytest.param(1 << 20, marks=pytest.mark.soak)])
 def test_a_limit_on_the_size_of_files_kills_nobody(tell, traces_parent, limit):
     told = tell()
     told(f"limit {limit}")

@@ -66,7 +66,7 @@ def test_two_traces_are_read_as_one(tell, traces_parent):
     assert times == sorted(times)
 
 
-@pytest.mark.parametrize("limit", [1 << 20, 3 << 20])
+@pytest.mark.parametrize("limit", [1 << 20, pytest.param(3 << 20, marks=pytest.mark.soak)])
 def test_a_limited_trace_keeps_what_is_alive_and_stays_in_its_bounds(tell, traces_parent, scale, limit):
     told = tell({**QUICK, "POIREAU_TRACE_LIMIT": str(limit)})
     told("keep 50 7001")

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from poireau import news
 from tests.conftest import ROOT, clean_environment
 
 COMMAND = [sys.executable, ROOT / "poireau.py", "run"]
@@ -283,8 +284,8 @@ LEAKY = """
 #include <stdlib.h>
 #include <unistd.h>
 void* volatile kept;
-int main(void) {
-  for (int i = 0; i < 1100; ++i) {
+int main(int count, char** words) {
+  for (int i = 0; i < 100 * atoi(words[count - 1]); ++i) {
     kept = malloc(20000);
     for (int j = 0; j < 5; ++j) free(calloc(1, 3000));
     usleep(10000);
@@ -294,7 +295,15 @@ int main(void) {
 
 
 @pytest.mark.slow
+def test_there_is_news_of_a_leak(tmp_path, compile_c):
+    assert run(tmp_path, "--", compile_c(LEAKY, ["-fno-builtin"]), "6").returncode == 0
+    (directory,) = (tmp_path / "traces").iterdir()
+    assert sum(news.leaks(directory, 1000.0).values()) == 1
+
+
+@pytest.mark.soak
 def test_a_leak_is_told_after_a_run_that_is_long_enough_to_tell(tmp_path, compile_c):
-    done = run(tmp_path, "--", compile_c(LEAKY, ["-fno-builtin"]))
+    # Telling may take a tenth of that time.
+    done = run(tmp_path, "--", compile_c(LEAKY, ["-fno-builtin"]), "60", timeout=300)
     assert done.returncode == 0
     assert re.fullmatch(r"poireau: 1 (likely )?leak: see `\S+poireau.py leaks`\n", done.stderr), done.stderr

@@ -83,7 +83,7 @@ def on(probe: str, *show: str) -> str:
     return f"break -probe-stap {probe}\ncommands\nsilent\n" + "\n".join(show) + "\ncontinue\nend\n"
 
 
-@pytest.mark.parametrize("preset", ["dev", pytest.param("release", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("preset", ["dev", pytest.param("release", marks=pytest.mark.soak)])
 def test_every_event_has_one_probe_with_its_arguments(preset: str, build: Path) -> None:
     found = notes(build.parent / preset / "libpoireau.so")
     rows = json.loads(subprocess.run([build / "poireau-events", "--json"], check=True, capture_output=True).stdout)
@@ -94,7 +94,7 @@ def test_every_event_has_one_probe_with_its_arguments(preset: str, build: Path) 
     assert all(0 < row["arguments"] <= 12 for row in rows)
 
 
-@pytest.mark.parametrize("preset", ["dev", pytest.param("release", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("preset", ["dev", pytest.param("release", marks=pytest.mark.soak)])
 def test_every_probe_has_a_semaphore_in_writable_data_of_the_file(preset: str, build: Path) -> None:
     library = build.parent / preset / "libpoireau.so"
     table = subprocess.run(["readelf", "-SW", library], capture_output=True, text=True, check=True).stdout

@@ -465,7 +465,8 @@ def test_the_command_works_from_anywhere_through_a_link(installed: Path, tmp_pat
     assert done.stdout == f"{installed.parents[1] / 'lib' / layout.LIBRARY}\n"
 
 
-def test_a_missing_library_names_the_remedy(tmp_path: Path) -> None:
+def test_a_missing_library_names_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("POIREAUPY_NATIVE")
     (tmp_path / "poireau.py").touch()
     with pytest.raises(Failure, match="make build"):
         layout.library(tmp_path / "poireau")
@@ -480,12 +481,17 @@ def test_an_installed_library_is_found_where_distributions_put_it(tmp_path: Path
     assert layout.library(tmp_path / "lib" / "poireau" / "python" / "poireau").parent == tmp_path / directory
 
 
-def test_the_release_build_of_a_checkout_is_preferred(tmp_path: Path) -> None:
+def test_the_release_build_of_a_checkout_is_preferred_unless_another_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("POIREAUPY_NATIVE")
     (tmp_path / "poireau.py").touch()
     for preset in ("dev", "release"):
         (tmp_path / "build" / preset).mkdir(parents=True)
         (tmp_path / "build" / preset / layout.LIBRARY).touch()
         assert layout.library(tmp_path / "poireau").parent.name == preset
+    monkeypatch.setenv("POIREAUPY_NATIVE", str(tmp_path / "build" / "dev"))
+    assert layout.library(tmp_path / "poireau").parent.name == "dev"
 
 
 # Options and the file that describes them

@@ -34,17 +34,19 @@ TEST(Sandbox, SeesAFilterThatWasThereBefore) {
 }
 
 TEST(Sandbox, SeesNoneWhereThereIsNoneWhateverFails) {
+  const bool in_container = prctl(PR_GET_SECCOMP) == SECCOMP_MODE_FILTER;
+  const auto here = in_container ? sandbox::State::inherited : sandbox::State::open;
   sandbox::look();
-  EXPECT_EQ(sandbox::state(), sandbox::State::open);
+  EXPECT_EQ(sandbox::state(), here);
   EXPECT_GE(fault::for_each_fault([] { sandbox::look(); }), 3);
-  EXPECT_EQ(sandbox::state(), sandbox::State::open);
+  EXPECT_EQ(sandbox::state(), here);
 }
 
 TEST(Sandbox, GoesBackWhenTheFilterWasRefused) {
   const auto before = sandbox::enter(sandbox::State::filtered);
   EXPECT_EQ(sandbox::state(), sandbox::State::filtered);
   sandbox::leave(before);
-  EXPECT_EQ(sandbox::state(), sandbox::State::open);
+  EXPECT_EQ(sandbox::state(), before);
 }
 
 }  // namespace

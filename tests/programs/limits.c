@@ -1,4 +1,4 @@
-/* limits WHAT: allocates where something is scarce or strict. */
+/* limits WHAT: allocates where something is scarce or strict. SHARE of the work, of the same sizes, is 1 in so many. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -13,8 +13,12 @@
 
 #include "stats.h"
 
+#ifndef SHARE
+#define SHARE 1
+#endif
+
 static void* work(void* unused) {
-  for (size_t i = 0; i < 20000; ++i) {
+  for (size_t i = 0; i < 20000; i += SHARE) {
     void* p = realloc(calloc(1, i % 3000), i % 5000 + 1);
     if (p == NULL) abort();
     memset(p, 1, i % 5000 + 1);
@@ -84,7 +88,7 @@ static void floating_point(void) {
 
 static void error_number(void) {
   free(malloc(1)); /* some allocators start with the first, and leave their errno */
-  for (int i = 0; i < 100000; ++i) {
+  for (int i = 0; i < 100000; i += SHARE) {
     errno = i % 200;
     void* p = malloc((size_t)i);
     p = realloc(p, (size_t)i + 100);

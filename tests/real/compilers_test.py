@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import Exercised
 
-from .conftest import PERIODS, Setting, in_every_home, in_every_setting, run, samples_said
+from .conftest import Setting, in_every_home, in_every_setting, run, samples_said
 
 BUILD = r"""
 set -e
@@ -91,7 +91,7 @@ def built(tmp_path_factory: pytest.TempPathFactory, scale: Callable[[int], int])
 
 
 @pytest.mark.slow
-@in_every_setting([*(Setting(period=period) for period in PERIODS), Setting("mimalloc", "1000")])
+@in_every_setting([Setting(period="1000")])
 def test_compilers_make_the_same_objects(
     setting: Setting, built: Callable[..., tuple[object, ...]], exercised: Exercised
 ) -> None:
@@ -103,7 +103,7 @@ def test_compilers_make_the_same_objects(
     exercised.add("real programs", "gcc, g++")
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_compilers_are_sampled_meanwhile(built: Callable[..., tuple[object, ...]]) -> None:
     said = samples_said(str(built(Setting(period="1000"), "debug")[2]))
     least = {"cc1": 1000, "cc1plus": 1000, "lto1": 100, "as": 50}
@@ -111,7 +111,7 @@ def test_compilers_are_sampled_meanwhile(built: Callable[..., tuple[object, ...]
 
 
 @pytest.mark.slow
-@in_every_home("glibc-1000-mprotect-all", "glibc-1000-markers-address space")
+@in_every_home("glibc-1000-mprotect-all")
 def test_compilers_make_them_so_from_every_home(
     setting: Setting, built: Callable[..., tuple[object, ...]], confine: Callable[..., Setting], exercised: Exercised
 ) -> None:

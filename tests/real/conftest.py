@@ -79,11 +79,7 @@ class Setting:
         return environment
 
 
-QUICK = [Setting(period=period) for period in PERIODS]
-QUICK += [Setting("jemalloc", "1000"), Setting("tcmalloc", "512K"), Setting("mimalloc", "1000")]
-
-
-def in_every_setting(checked: Iterable[Setting] = QUICK) -> Callable[..., object]:
+def in_every_setting(checked: Iterable[Setting]) -> Callable[..., object]:
     """The whole product of allocators and periods; those not among `checked` are left to `make soak`."""
     chosen = set(checked)
     product = [Setting(allocator, period) for allocator in ALLOCATORS for period in PERIODS]
@@ -165,7 +161,7 @@ def confine(
         if mechanism is not None and guards_said(unlimited) != mechanism:
             pytest.skip(f"no guards by {mechanism} here")
         if name in limits.FILTERS and shutil.which("strace") is None:
-            pytest.skip("strace is not installed")
+            pytest.fail("strace is not installed: run `make setup`", pytrace=False)
         limit = every.make(name, what, lambda limit: run_in(replace(unlimited.bare, limit=limit)))
         if name == "locked" and run(["true"], replace(unlimited.bare, limit=limit)).returncode != 0:
             pytest.skip("no memory may be locked")

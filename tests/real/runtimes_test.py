@@ -63,7 +63,6 @@ def test_java_is_left_alone(period: str, tmp_path: Path, exercised: Exercised) -
 
 
 @pytest.mark.soak  # it builds Go's runtime/cgo first
-@pytest.mark.skipif(shutil.which("go") is None, reason="go is not installed")
 @pytest.mark.parametrize("period", ["1", "512K"])
 def test_go_is_left_alone(period: str, tmp_path: Path, exercised: Exercised) -> None:
     (tmp_path / "main.go").write_text(GO)

@@ -183,7 +183,7 @@ def test_it_is_so_in_other_languages(language: str, library: Path, tmp_path: Pat
     check(cases_of(build(language, tmp_path), language, range(1, SEEDS + 1), library, tmp_path), exercised)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_what_nobody_points_at_is_lost_while_the_program_runs(library: Path, tmp_path: Path) -> None:
     command = build("c", tmp_path)
     seed, seconds, *means = words(1)

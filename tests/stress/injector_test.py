@@ -21,7 +21,7 @@ PAGE = 4096
 KINDS = ["read after free", "write before", "read before"]
 MECHANISMS = ["markers", "userfaultfd", "mprotect"]
 RATIONED = ["governed", "2000"]
-RUNS = 40  # of each in `make soak`
+RUNS = 40 if SOAK else 2  # of each
 Run = Callable[..., object]
 
 
@@ -97,16 +97,14 @@ def test_errors_are_found_at_the_predicted_rate(
     guard: str,
     mechanism: str,
     inject: Callable[..., list[Cell]],
-    scale: Callable[[int], int],
     seed: int,
     exercised: Exercised,
 ) -> None:
     # What has been touched is never closed again, and mprotect has few mappings.
     number = 8_000 if mechanism == "mprotect" else 50_000 if guard == "all" else 200_000
-    runs = max(2, scale(RUNS))
     none = Prediction(0, 0)
     measured, predicted, inside = dict.fromkeys(KINDS, 0), dict.fromkeys(KINDS, none), 0
-    for run in range(runs):
+    for run in range(RUNS):
         cells = inject(number, seed % 1_000_003 + 1 + run, guard=guard, guard_mechanism=mechanism)
         wrong = [each for each in cells if each.kind == "right" and each.found]
         assert guard != "all" or not wrong, f"right blocks are complained of: {wrong}"
@@ -130,13 +128,16 @@ def test_errors_are_found_at_the_predicted_rate(
             f"predicted {predicted[kind].found:.0f} +- {half:.0f} (95 %)",
         )
     # 1 in 20 is outside by rights.
-    rounds = runs * len(KINDS)
+    rounds = RUNS * len(KINDS)
     outside = rounds - inside
     assert not SOAK or outside <= 0.05 * rounds + 6 * sqrt(0.05 * 0.95 * rounds), f"{outside} of {rounds} outside"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("mechanism", MECHANISMS)
+# In `make check` where each fault makes mappings, of which there are few.
+@pytest.mark.parametrize(
+    "mechanism",
+    [pytest.param(each, marks=pytest.mark.slow if each == "mprotect" else pytest.mark.soak) for each in MECHANISMS],
+)
 def test_errors_without_end_do_not_end_the_program(mechanism: str, inject: Callable[..., list[Cell]]) -> None:
     """50,000 faults, each in a page of its own."""
     *_, every = inject(300_000, 1, guard="all", guard_mechanism=mechanism)

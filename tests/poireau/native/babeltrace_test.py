@@ -176,14 +176,19 @@ def peer(answers: bytes | None):
     return listening.getsockname()[1]
 
 
-@pytest.mark.slow
+@pytest.mark.soak  # it takes 10 s
 def test_who_does_not_answer_is_given_up(capfd):
+    with pytest.raises(Failure, match="nobody answers"):
+        read(f"net://127.0.0.1:{peer(None)}/host/here/s")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_who_answers_otherwise_is_no_relay_daemon(capfd):
     # A relay daemon's first words, and not one more.
     hello = bytes(8) + (2).to_bytes(4, "big") + (4).to_bytes(4, "big") + bytes(4)
     port = free_port()
     cases = {
         port: "Connection refused",
-        peer(None): "nobody answers",
         peer(b"HTTP/1.0 400 Bad Request\r\n\r\n"): "not LTTng's relay daemon",
         peer(hello): "closed connection",
     }
