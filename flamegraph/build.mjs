@@ -6,7 +6,6 @@ import { build } from 'vite';
 
 const here = dirname(fileURLToPath(import.meta.url));
 const out = resolve(process.argv[2] ?? join(here, '..', 'build', 'pages'));
-const { dependencies } = JSON.parse(await readFile(join(here, 'package.json'), 'utf8'));
 
 /** Whose code is within, and under which terms it may be. */
 const used = new Map();

@@ -1,6 +1,9 @@
 /**
  * The flamegraph: a component that fills its container. On a page of its own (`embedded` is not set) it listens to the
  * keys of the whole page, and the page's address says how it is looked at.
+ *
+ * It is our own: the kept components (d3-flame-graph, speedscope's) have no room for an interval in a box or for sums of
+ * a window, and d3-flame-graph draws an SVG element a box, which 100,000 stacks are too many for.
  */
 
 import { current, onTheme, toggleTheme } from './colour';
