@@ -143,7 +143,7 @@ def test_a_live_program_is_scraped(program: Path, library: Path, tmp_path: Path)
         time.sleep(0.5)
         server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=own_environment())
         assert server.stderr is not None
-        url = server.stderr.readline().split()[-1]
+        url = next(line.split()[-1] for line in server.stderr if line.endswith("/heap\n"))
         with urlopen(f"{url}?seconds=1", timeout=60) as answer:
             parsed = protobuf(answer.read())
         names = {each.id: parsed.string_table[each.name] for each in parsed.function}
