@@ -36,7 +36,7 @@ const COLUMNS: readonly Column[] = [
   { key: 'drops', name: 'Drops', text: (of) => number(of.drops + of.lost), order: (of) => of.drops + of.lost },
   {
     key: 'overhead',
-    name: 'Cost',
+    name: 'Cost', // of its CPU time, as in `ps`
     text: ({ overhead }) => (overhead === null ? '' : `${(100 * overhead).toFixed(2)} %`),
     order: ({ overhead }) => overhead ?? -1,
   },

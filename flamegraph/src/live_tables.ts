@@ -140,7 +140,7 @@ export class HealthTable {
     const drops = Object.entries(health.drops).filter(([, count]) => count > 0);
     this.line('Sample period', period(health) || 'not known');
     this.line('Samples', number(health.samples));
-    this.line('Own cost', health.overhead === null ? 'not known' : `${(100 * health.overhead).toFixed(2)} % of a core`);
+    this.line('Own cost', health.overhead === null ? 'not known' : `${(100 * health.overhead).toFixed(2)} % of its CPU time`);
     this.line('Events lost', number(health.lost), health.lost > 0);
     const dropped = drops.map(([cause, count]) => `${named(cause.replaceAll('_', ' '), 60)}: ${number(count)}`).join(', ');
     this.line('Samples dropped', dropped || 'none', drops.length > 0);

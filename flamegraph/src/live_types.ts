@@ -33,7 +33,7 @@ export interface Process {
   rss: number | null;
   drops: number;
   lost: number;
-  overhead: number | null; // share of a core
+  overhead: number | null; // share of its CPU time
   errors: number;
   leaks: number;
   tunable: boolean;

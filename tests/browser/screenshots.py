@@ -41,7 +41,7 @@ def make(browser: Browser, directory: Path) -> None:
     source = ROOT / "demo" / "demo.cc"
     build = ["g++", "-std=c++20", "-O2", "-g", "-pthread", f"-ffile-prefix-map={ROOT}=/src", "-o", program, source]
     subprocess.run(build, check=True)
-    with Target([program], POIREAU_SAMPLE_PERIOD="32K", POIREAU_GUARD="all") as server, Served() as served:
+    with Target([program], POIREAU_SAMPLE_PERIOD="256K", POIREAU_GUARD="all") as server, Served() as served:
         port = int(server.told(re.compile(r"port (\d+)"))[1])
         load = Load(port)
         page = browser.open(served.url, height=900)
