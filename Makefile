@@ -27,9 +27,9 @@ demo: setup  ## see it at work on a server that leaks, in a minute; leaves pages
 	@scripts/demo
 
 check: export STEPS := 4
-check: setup  ## all tests in their short form, a quarter of an hour
+check: setup  ## all tests in their short form, 20 min
 	@STEP='step 3/4' scripts/build $(CHECK_PRESET) pages
-	@echo 'step 4/4: tests, about 9 min'
+	@echo 'step 4/4: tests, about 14 min'
 	@scripts/test $(PYTEST)
 
 check-quick: export STEPS := 4
