@@ -107,8 +107,8 @@ def test_top_prints_what_it_used_and_what_the_answer_rests_on(run: Callable[...,
 
 
 def significant(told: dict[str, Any]) -> dict[str, bool]:
-    """Which of the store's functions changed, and whether they have less. The buffers of main's two streams are sampled in
-    one run and not in another, which may pass for a change: one of twenty significant ones may be noise."""
+    """Which of the store's functions changed, and whether they have less. The buffers of main's two streams are sampled
+    in one run and not in another, which may pass for a change: one of twenty significant ones may be noise."""
     return {
         row["function"]: row["change"]["value"] < 0
         for row in told["rows"]
