@@ -15,12 +15,15 @@ enum class SampleBy : uint8_t { bytes, calls };
 enum class LogLevel : uint8_t { off, error, info, debug };
 enum class Deepbind : uint8_t { strip, keep };
 enum class Runtimes : uint8_t { step_aside, sample };
-enum class Placement : uint8_t { slots, gib };
+enum class Placement : uint8_t { slots, gib, remap };
 enum class GuardMechanism : uint8_t { automatic, markers, userfaultfd, mprotect, none };
 enum class OnError : uint8_t { go_on, report, abort };
 enum class Core : uint8_t { include, exclude };
 enum class Unwinder : uint8_t { automatic, rows, libgcc, libunwind, fp, none };
 enum class Control : uint8_t { off, read, full };
+enum class Revoke : uint8_t { governed, immediate, runs };
+enum class Exhausted : uint8_t { fallback, abort };
+enum class Sweep : uint8_t { off, in_line, on_demand };
 enum class SinkKind : uint8_t { ctf, lttng, both, none };
 
 /// What the option `guard` holds besides these is a rate a second, up to kGuardMostRate.
@@ -120,7 +123,7 @@ inline constexpr std::string_view kChoices<Deepbind> = "one of strip, keep";
 template <>
 inline constexpr std::string_view kChoices<Runtimes> = "one of step_aside, sample";
 template <>
-inline constexpr std::string_view kChoices<Placement> = "one of slots, gib";
+inline constexpr std::string_view kChoices<Placement> = "one of slots, gib, remap";
 template <>
 inline constexpr std::string_view kChoices<GuardMechanism> = "one of auto, markers, userfaultfd, mprotect, none";
 template <>
@@ -133,6 +136,13 @@ template <>
 inline constexpr std::string_view kChoices<Control> = "one of off, read, full";
 template <>
 inline constexpr std::string_view kChoices<SinkKind> = "one of ctf, lttng, both, none";
+
+template <>
+inline constexpr std::string_view kChoices<Revoke> = "one of governed, immediate, runs";
+template <>
+inline constexpr std::string_view kChoices<Exhausted> = "one of fallback, abort";
+template <>
+inline constexpr std::string_view kChoices<Sweep> = "one of off, inline, on-demand";
 
 /// The place of `text` in a list of words; -1 when it isn't there.
 int choice_number(std::string_view choices, std::string_view text) noexcept;

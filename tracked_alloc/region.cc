@@ -17,10 +17,11 @@ constexpr size_t kTableOfChunk = sizeof(Record) << kSlotBits;
 static_assert(kTableOfChunk % kPage == 0);
 static_assert(slots_per_chunk(0) <= size_t{1} << kSlotBits && kChunks * kTableOfChunk <= kTable);
 static_assert(kRegion + kGibArea * kAreaSize <= kRecords && kRecords + (kGibArea + 1) * kTable <= kArena);
-static_assert(kArena + kArenaSize <= kGibs && kGibs + kGibCount * kGib == kRegion + kRegionSize);
+static_assert(kArena + kArenaSize <= kRemapTables && kRemapTables + kRemapTablesSize <= kGibs);
+static_assert(kGibs + kGibCount * kGib <= kRemap && kRemap + kRemapSize == kRegion + kRegionSize);
 
 // A GiB home costs a mapping, of which a process has 65530 unless the administrator says otherwise.
-constexpr size_t kMostGibs = 12288;
+constexpr size_t kMostGibs = 6144;
 
 /// Which chunks are mapped: known without a look at what may not be there.
 // Here and elsewhere .lbss: what is large, and untouched in most processes, lies behind all that is small.
