@@ -2,7 +2,7 @@
 
 // As real_direct.cc: the linker decides who is next.
 
-#define CALL(name, ...) extern "C" [[gnu::weak]] void next_##name() __asm__(#name);
+#define CALL(name, ...) extern "C" void next_##name() __asm__(#name);
 #include "preload/syscalls.def"
 #undef CALL
 
