@@ -48,7 +48,8 @@ CXX: Layers = {
         "preload/report.* preload/report_text.*",
         "base config tables facts stack events journal governor tracked_alloc",
     ),
-    "faults": ("preload/faults.*", "base config tables facts real stack report tracked_alloc"),
+    "sweep": ("preload/stop.* preload/repeat.* preload/sweep* preload/disposition.h", "base config tables facts real tracked_alloc"),
+    "faults": ("preload/faults.*", "base config tables facts real stack report sweep tracked_alloc"),
     "sampled": (
         "preload/sampled* preload/control.h",
         "base config tables facts callers sampler bootstrap real stack events journal report faults governor "
@@ -57,7 +58,7 @@ CXX: Layers = {
     "hooks": (
         "preload/hooks.h preload/hooks.cc preload/operators.* preload/wraps* preload/pieces.* preload/loads.* "
         "preload/extension.* preload/extensions.* preload/shapes.h preload/reentry.h preload/real_direct.*",
-        "base config tables facts sampler real stack report faults sampled tracked_alloc",
+        "base config tables facts sampler real stack report faults sampled sweep tracked_alloc",
     ),
     "wire": ("preload/control_request.* preload/control_answer.*", "base"),
     "native": ("poireau/native/*", "base tables events tracked_alloc"),
@@ -65,7 +66,7 @@ CXX: Layers = {
         "preload/lifecycle.* preload/control.cc preload/control_socket.* "
         "preload/control_options.* preload/control_stats.* preload/control_verbs.*",
         "base config tables facts callers sampler bootstrap real stack events journal report faults governor sampled "
-        "hooks wire tracked_alloc",
+        "sweep hooks wire tracked_alloc",
     ),
 }
 
