@@ -277,7 +277,7 @@ void forked() noexcept {
   taken = false;
 }
 
-void Others::stop(uint64_t longest) noexcept {
+Others::Others() noexcept {
   if (!may_ask()) {
     why_ = Why::forbidden;
     return;
@@ -285,7 +285,7 @@ void Others::stop(uint64_t longest) noexcept {
   if (!at_home() || taken.exchange(true)) return;
   ours_ = true;
   seated = 0;
-  go_on_at = longest == 0 ? 0 : clock::ticks() + in_ticks(longest);
+  go_on_at = 0;
   if (!sys::block_every_signal(blocked_)) {
     ours_ = false;
     taken = false;
@@ -305,6 +305,10 @@ Others::~Others() {
   let_go();
   taken = false;
   sys::set_blocked_signals(blocked_);
+}
+
+void Others::go_on_after(uint64_t nanoseconds) noexcept {
+  go_on_at = nanoseconds == 0 ? 0 : clock::ticks() + in_ticks(nanoseconds);
 }
 
 bool Others::held() const noexcept { return *this && !gone_on.load(std::memory_order_relaxed); }

@@ -48,11 +48,11 @@ CXX: Layers = {
         "preload/report.* preload/report_text.*",
         "base config tables facts stack events journal governor tracked_alloc",
     ),
-    "sweep": ("preload/stop.* preload/repeat.* preload/sweep* preload/disposition.h", "base config tables facts real tracked_alloc"),
+    "sweep": ("preload/stop.* preload/repeat.* preload/sweep* preload/disposition.h preload/fork_copy.*", "base config tables facts real tracked_alloc"),
     "faults": ("preload/faults.*", "base config tables facts real stack report sweep tracked_alloc"),
     "sampled": (
         "preload/sampled* preload/control.h",
-        "base config tables facts callers sampler bootstrap real stack events journal report faults governor "
+        "base config tables facts callers sampler bootstrap real stack events journal report faults sweep governor "
         "tracked_alloc",
     ),
     "hooks": (

@@ -20,4 +20,8 @@ Held held() noexcept {
   return out;
 }
 
+void forked() noexcept {
+  for (Stripe& stripe : all) stripe.held.store(false, std::memory_order_relaxed);
+}
+
 }  // namespace poireau::tracked_alloc::remap::stripes
