@@ -64,7 +64,7 @@ CXX: Layers = {
     "native": ("poireau/native/*", "base tables events tracked_alloc"),
     "above": (
         "preload/lifecycle.* preload/control.cc preload/control_socket.* "
-        "preload/control_options.* preload/control_stats.* preload/control_verbs.*",
+        "preload/control_options.* preload/control_stats.* preload/control_sweep.* preload/control_verbs.*",
         "base config tables facts callers sampler bootstrap real stack events journal report faults governor sampled "
         "sweep hooks wire tracked_alloc",
     ),
