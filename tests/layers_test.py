@@ -45,16 +45,18 @@ CXX: Layers = {
         "preload/report.* preload/report_text.* preload/notes.*",
         "base config tables facts stack events journal governor tracked_alloc",
     ),
+    "sweep": ("preload/stop.* preload/repeat.* preload/sweep*", "base config tables facts real tracked_alloc"),
     "faults": ("preload/faults.*", "base config tables facts real stack report tracked_alloc"),
     "sampled": (
-        "preload/sampled* preload/protect.* preload/protect_budget.* preload/stop.* preload/sweep.* preload/control.h",
-        "base config tables facts callers sampler bootstrap real stack events journal report faults governor "
+        "preload/sampled* preload/protect.* preload/protect_budget.* preload/control.h",
+        "base config tables facts callers sampler bootstrap real stack events journal report faults governor sweep "
         "tracked_alloc",
     ),
     "hooks": (
         "preload/hooks.h preload/hooks.cc preload/operators.* preload/wraps* preload/loads.* "
-        "preload/extension.* preload/extensions.* preload/shapes.h preload/protected.h preload/reentry.h preload/real_direct.*",
-        "base config tables facts sampler real stack report faults sampled tracked_alloc",
+        "preload/extension.* preload/extensions.* preload/shapes.h preload/protected.h preload/reentry.h "
+        "preload/real_direct.*",
+        "base config tables facts sampler real stack report faults sampled sweep tracked_alloc",
     ),
     "wire": ("preload/control_request.* preload/control_answer.*", "base"),
     "native": ("poireau/native/*", "base tables events tracked_alloc"),
@@ -62,7 +64,7 @@ CXX: Layers = {
         "preload/lifecycle.* preload/control.cc preload/control_socket.* "
         "preload/control_options.* preload/control_stats.* preload/control_verbs.*",
         "base config tables facts callers sampler bootstrap real stack events journal report faults governor sampled "
-        "hooks wire tracked_alloc",
+        "sweep hooks wire sweep tracked_alloc",
     ),
 }
 

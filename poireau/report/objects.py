@@ -57,7 +57,7 @@ def of_diff(diff: Diff, preambles: tuple[Preamble, ...], limit: int) -> dict[str
         figures = {
             prefix + name: figure(row, prefix + name, n) for prefix in ("", "count_") for name, n in each.items()
         }
-        sure = {"chance": row["chance"], "significant": row["significant"]}
+        sure = {"chance": float(f"{row['chance']:.6g}"), "significant": row["significant"]}
         rows.append({**_key(row, diff.stacks[row["side"]]), **figures, **sure})
     return {
         "schema": "poireau.diff",

@@ -15,6 +15,8 @@ LONGEST = 500  # characters
 FEW = 20  # samples say little; flame_bar.ts has the same
 _DIGITS = 5
 _WHOLE = 1 << 53
+_LEAST = -307
+_TENS = np.array([float(f"1e{power}") for power in range(_LEAST, 309)])  # exact, as no processor's pow() is
 
 
 class Texts:
@@ -57,9 +59,8 @@ def _cut(name: str, most: int) -> str:
 def rounded(values: NDArray[Any]) -> list[Any]:
     """To five digits; what is whole is written as such."""
     values = np.asarray(values, np.float64)
-    with np.errstate(divide="ignore"):
-        digits = np.floor(np.log10(np.abs(values)))
-    scale = 10.0 ** np.abs(np.where(np.isfinite(digits), digits - _DIGITS + 1, 0.0))
+    digits = np.searchsorted(_TENS, np.abs(values), side="right") - 1 + _LEAST
+    scale = _TENS[np.abs(digits - _DIGITS + 1).clip(max=-_LEAST) - _LEAST]
     values = np.where(digits >= _DIGITS, np.rint(values / scale) * scale, np.rint(values * scale) / scale)
     whole = (values == np.rint(values)) & (np.abs(values) < _WHOLE)
     if whole.all():
