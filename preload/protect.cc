@@ -174,7 +174,7 @@ bool may_be_wrong(const Death& death, Release with, size_t size) noexcept {
   death.block.live = true;  // it was until now
   const Block block = describe(death.block);
   sampled::check_release(block, with, size, caller);
-  if (death.damage.first != 0) tell_damage(block, death.damage, nullptr, name_of(with), caller);
+  if (death.damage.first != 0) tell_damage(block, death.damage, death.found_bytes, name_of(with), caller);
 }
 
 [[gnu::cold, gnu::noinline]] bool refuse(const Death& death, const void* ptr, Release with,

@@ -64,7 +64,7 @@ CXX: Layers = {
         "preload/lifecycle.* preload/control.cc preload/control_socket.* "
         "preload/control_options.* preload/control_stats.* preload/control_verbs.*",
         "base config tables facts callers sampler bootstrap real stack events journal report faults governor sampled "
-        "sweep hooks wire sweep tracked_alloc",
+        "sweep hooks wire tracked_alloc",
     ),
 }
 
