@@ -179,7 +179,9 @@ bool may_be_wrong(const Death& death, Release with, size_t size) noexcept {
 
 [[gnu::cold, gnu::noinline]] bool refuse(const Death& death, const void* ptr, Release with,
                                          const void* caller) noexcept {
-  if (death.found == Death::Found::nowhere && sampled::is_memory(ptr)) return false;  // a stranger's
+  const bool strangers = death.found == Death::Found::nowhere &&
+                         remap::find(reinterpret_cast<uintptr_t>(ptr)).found == remap::Answer::Found::nowhere;
+  if (strangers && sampled::is_memory(ptr)) return false;
   sampled::complain(Error::invalid_free, claim_of(found_of(death.found, death.block), death.block, ptr), ptr,
                     name_of(with), caller);
   return true;
