@@ -64,6 +64,12 @@ void protect_all() noexcept {
   operators::protect(true);
 }
 
+void watch_calls() noexcept {
+  const SyscallCheck check = options.syscall_check.load(std::memory_order_relaxed);
+  const bool wanted = check == SyscallCheck::on || (check == SyscallCheck::automatic && protect::armed());
+  wraps::watch_calls(wanted && !sampled::dormant() ? wraps::Watching::failures : wraps::Watching::none);
+}
+
 /// Why this process is not to be sampled; empty: it is.
 std::string_view reason_to_sleep(bool secure) noexcept {
   if (secure) return "the program runs with other rights than its user's";
@@ -119,8 +125,6 @@ void configure() noexcept {
     sampled::set_dormant();
   else if (governor::guard() != kGuardOff || options.protect.beyond_samples())
     faults::expect_guards();
-  const SyscallCheck check = options.syscall_check.load(std::memory_order_relaxed);
-  wraps::watch_calls(sleeping.empty() && check == SyscallCheck::on ? wraps::Watching::failures : wraps::Watching::none);
   if (!secure) trace::look_at_environment(environ);
   journal::set_allocator(module_of(reinterpret_cast<const void*>(next.malloc)).path);
   if (sleeping.empty()) control::begin();
@@ -128,6 +132,7 @@ void configure() noexcept {
   hooks::route();
   operators::classify();
   if (!linked_in()) protect_all();
+  watch_calls();
   if (log_level() >= LogLevel::info) introduce(sleeping);
   if (log_level() >= LogLevel::debug && in_the_open() && !sys::file_info(STDERR_FILENO, standard_error))
     standard_error = {};
@@ -145,7 +150,10 @@ void in_fork_child() noexcept {
 [[gnu::constructor]] void load() noexcept {
   start();
   sampled::allow_homes();
-  if (linked_in()) protect_all();
+  if (linked_in()) {
+    protect_all();
+    watch_calls();
+  }
   if (!sampled::dormant()) {
     // What loads a library does so here, not in the middle of some malloc.
     if (options.unwinder.load(std::memory_order_relaxed) == Unwinder::libunwind) sampled::prepare_homes();

@@ -34,7 +34,6 @@
     if (!protect::is_no_block(ptr, Release::name, __builtin_return_address(0))) beneath.name arguments;            \
   }
 #define PROTECTED_ask(...)
-#define PROTECTED_watch(...)
 #define PROTECTED_other(...)
 
 namespace poireau::protect {
@@ -56,5 +55,4 @@ void put_into(Form*& row, Form* ours, Form* below, bool on) noexcept {
 #define ARM_store ARM_allocate
 #define ARM_release ARM_ROW
 #define ARM_ask(name)
-#define ARM_watch(name)
 #define ARM_other(name)
