@@ -5,9 +5,12 @@
 /// be made to, until the child has come apart.
 namespace poireau::fork_copy {
 
-/// Around a fork that is seen: by who forks, and then by both sides. `forked`: there is a child, as far as is known.
+/// Around a fork that is seen: by who forks, and then by both sides. In between errno is 0, or says why there is no
+/// child.
 void before() noexcept;
-void in_parent(bool forked) noexcept;
+void in_parent() noexcept;
+/// Whether the calling thread is between the two.
+[[nodiscard]] bool forking() noexcept;
 /// In the child, before anybody asks for a block; also in one that comes to be known late, by whoever asks.
 void in_child() noexcept;
 

@@ -165,7 +165,7 @@ void in_fork_child() noexcept {
     if (options.unwinder.load(std::memory_order_relaxed) == Unwinder::libunwind) sampled::prepare_homes();
     sink::begin();
   }
-  pthread_atfork(before_fork, [] { fork_copy::in_parent(true); }, in_fork_child);
+  pthread_atfork(before_fork, fork_copy::in_parent, in_fork_child);
 }
 
 [[gnu::noinline]] void say_where_the_trace_is() noexcept {

@@ -22,6 +22,7 @@ constexpr size_t kStep = 4, kStack = 6 << 10;
 
 [[gnu::section(".lbss")]] constinit Block blocks[kMostBlocks]{};
 [[gnu::section(".lbss")]] constinit Holder holders[kMostHolders]{};
+[[gnu::section(".lbss")]] constinit remap::Batch batch{};
 constinit size_t block_count = 0, holder_count = 0;
 constinit uint64_t left_out = 0;
 constinit std::atomic<bool> at_it{false};
@@ -84,10 +85,11 @@ void look_for_words(void*, const Area& area, uintptr_t at, std::span<const std::
 }
 
 void look_into_blocks() noexcept {
-  remap::for_each_live([](const Block& block) {
-    const Area area{Area::Kind::block, block.address, block.address + block.size};
-    look_for_words(nullptr, area, area.begin, {reinterpret_cast<const std::byte*>(block.address), block.size});
-  });
+  for (size_t n = 0; remap::live_in_run(n, batch); ++n)
+    for (const Block& block : std::span(batch.blocks, batch.count)) {
+      const Area area{Area::Kind::block, block.address, block.address + block.size};
+      look_for_words(nullptr, area, area.begin, {reinterpret_cast<const std::byte*>(block.address), block.size});
+    }
 }
 
 [[gnu::noinline]] Outcome look() noexcept {
@@ -110,9 +112,8 @@ Held find_holders() noexcept {
   left_out = 0;
   std::sort(blocks, blocks + block_count, [](const Block& a, const Block& b) { return a.address < b.address; });
   const Outcome outcome = block_count == 0 ? Outcome::done : look();
-  std::sort(holders, holders + holder_count, [](const Holder& a, const Holder& b) {
-    return a.block != b.block ? a.block < b.block : a.at < b.at;
-  });
+  std::sort(holders, holders + holder_count,
+            [](const Holder& a, const Holder& b) { return a.block != b.block ? a.block < b.block : a.at < b.at; });
   at_it.store(false, std::memory_order_release);
   return {outcome, {blocks, block_count}, {holders, holder_count}, left_out};
 }

@@ -11,12 +11,12 @@ namespace poireau::sweep {
 
 struct Holder {
   enum class Where : uint8_t { stack, data, heap, home, kernel } where;
-  uint32_t block;     // which one of those kept
-  uintptr_t at;       // the word's address; kernel: 0
+  uint32_t block;  // which one of those kept
+  uintptr_t at;    // the word's address; kernel: 0
   uint64_t word;
-  uintptr_t begin;    // of the mapping, or of the block that it is in
-  int thread;         // whose stack; 0: not known
-  char name[44];      // the mapping's, or its end
+  uintptr_t begin;  // of the mapping, or of the block that it is in
+  int thread;       // whose stack; 0: not known
+  char name[44];    // the mapping's, or its end
 };
 constexpr size_t kMostBlocks = 256, kMostHolders = 1024, kMostOfBlock = 8;
 

@@ -59,7 +59,8 @@ constexpr unsigned kNoteBits = 48;
 
 struct Block {
   uintptr_t address;
-  size_t size, room;  // as asked for; what may be used: the same. Behind that there is noise, looked at when it is freed
+  size_t size,
+      room;  // as asked for; what may be used: the same. Behind that there is noise, looked at when it is freed
   Note born, died;
   bool live;
   bool open;         // an access doesn't fault (a dead one's: not yet)
@@ -82,7 +83,7 @@ struct Closing {
 struct Death {
   enum class Found : uint8_t { done, freed, inside, nowhere } found;  // else nothing has changed
   Block block{};                                                      // it, or the one that the address is in or was
-  noise::Damage damage{};  // bytes behind the block that somebody wrote to; first == 0: none
+  noise::Damage damage{};           // bytes behind the block that somebody wrote to; first == 0: none
   unsigned char found_bytes[32]{};  // of them: the first, since they may be closed by now
   bool closed = false;              // by itself, or with its run
 };
@@ -150,9 +151,10 @@ void seal(bool sealed) noexcept;
 bool before_fork() noexcept;
 /// When the child has come apart.
 void after_fork_in_parent() noexcept;
-/// The child's. `apart` is called as soon as the parent may write again. False: there could be no copy; the blocks are
-/// the parent's still, and nothing more is to be placed.
-[[nodiscard]] bool after_fork_in_child(void (*apart)() noexcept) noexcept;
+/// The child's. `whole`: nobody else has written since the copy was made; else it is made again. `apart` is called as
+/// soon as the parent may write. False: there could be no copy; the blocks are the parent's still, and nothing more is
+/// to be placed.
+[[nodiscard]] bool after_fork_in_child(bool whole, void (*apart)() noexcept) noexcept;
 
 template <typename Visit>
 void for_each_live(Visit&& visit) noexcept {

@@ -150,14 +150,12 @@ bool before_fork() noexcept { return !begun() || copy_all(); }
 
 void after_fork_in_parent() noexcept { arena::drop_copy(); }
 
-bool after_fork_in_child(void (*apart)() noexcept) noexcept {
-  if (!begun()) {
-    apart();
-    return true;
-  }
-  const bool early = arena::has_copy();
-  if (early) exchange_all();
-  const bool copied = early || copy_all();
+bool after_fork_in_child(bool whole, void (*apart)() noexcept) noexcept {
+  if (whole)
+    exchange_all();
+  else
+    arena::drop_copy();
+  const bool copied = whole || copy_all();
   apart();
   places::forked();
   stripes::forked();

@@ -331,9 +331,9 @@ TEST_F(ControlVerbs, SayWhatIsWantedInstead) {
   EXPECT_EQ(Fields(line_of({.verb = "get"}))["error"], "get needs an option");
   EXPECT_EQ(Fields(line_of({.verb = "set", .option = "armed", .has_option = true}))["error"],
             "set needs an option and a value");
-  EXPECT_EQ(
-      ask("reboot")["error"],
-      "\"reboot\" is no verb; there are hello, list, get, stats, set, arm, disarm, flush, snapshot, verify, quit, sweep, holders");
+  EXPECT_EQ(ask("reboot")["error"],
+            "\"reboot\" is no verb; there are hello, list, get, stats, set, arm, disarm, flush, snapshot, verify, "
+            "quit, sweep, holders");
   EXPECT_EQ(ask("")["ok"], "false");
   EXPECT_EQ(ask("hello, list")["ok"], "false");
   EXPECT_EQ(ask(" hello")["ok"], "false");
