@@ -1,4 +1,7 @@
 #pragma once
+#include <signal.h>
+
+#include <cstdint>
 
 /// Holds the other threads of the process for a moment, in a handler of a real-time signal: for a sweep, which needs
 /// their registers in memory, and for fork, whose child copies what they must not change. Only where blocks that are
@@ -13,17 +16,35 @@ bool prepare() noexcept;
 void forked() noexcept;
 
 /// From here to the end of its life the other threads stand still, if all of them answer within 50 ms; else none does,
-/// and it is false. One at a time, and not from a signal handler that has come between: false.
+/// and it is false. One at a time, and not from a signal handler that has come between: false. Meanwhile the calling
+/// thread handles no signals.
 class Others {
  public:
-  Others() noexcept;
+  Others() noexcept { stop(0); }
+  /// For who may have to wait for them: they go on by themselves after so many nanoseconds.
+  explicit Others(uint64_t longest) noexcept { stop(longest); }
   ~Others();
   Others(const Others&) = delete;
   Others& operator=(const Others&) = delete;
-  explicit operator bool() const noexcept { return all_; }
+  explicit operator bool() const noexcept { return why_ == Why::all_stand; }
+
+  /// Why they don't stand still: somebody else holds them (or this is no time for it), they did not answer, or it is
+  /// not allowed.
+  enum class Why : uint8_t { all_stand, busy, moving, forbidden };
+  [[nodiscard]] Why why() const noexcept { return why_; }
+  /// Whether none of them has gone on by itself.
+  [[nodiscard]] bool held() const noexcept;
+  [[nodiscard]] unsigned count() const noexcept;
 
  private:
-  bool all_ = false, stopped_ = false;
+  void stop(uint64_t longest) noexcept;
+
+  Why why_ = Why::busy;
+  bool ours_ = false;
+  uint64_t blocked_ = 0;
 };
+
+/// The thread that stands still and has this address on its stack; 0: none.
+[[nodiscard]] int thread_with(uintptr_t address) noexcept;
 
 }  // namespace poireau::stop

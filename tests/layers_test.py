@@ -45,6 +45,7 @@ CXX: Layers = {
         "preload/report.* preload/report_text.*",
         "base config tables facts stack events journal governor tracked_alloc",
     ),
+    "sweep": ("preload/stop.* preload/repeat.* preload/sweep*", "base config tables facts real tracked_alloc"),
     "faults": ("preload/faults.*", "base config tables facts real stack report tracked_alloc"),
     "sampled": (
         "preload/sampled* preload/control.h",
@@ -54,7 +55,7 @@ CXX: Layers = {
     "hooks": (
         "preload/hooks.h preload/hooks.cc preload/operators.* preload/wraps* preload/loads.* "
         "preload/extension.* preload/extensions.* preload/shapes.h preload/reentry.h preload/real_direct.*",
-        "base config tables facts sampler real stack report faults sampled tracked_alloc",
+        "base config tables facts sampler real stack report faults sampled sweep tracked_alloc",
     ),
     "wire": ("preload/control_request.* preload/control_answer.*", "base"),
     "native": ("poireau/native/*", "base tables events tracked_alloc"),
@@ -62,7 +63,7 @@ CXX: Layers = {
         "preload/lifecycle.* preload/control.cc preload/control_socket.* "
         "preload/control_options.* preload/control_stats.* preload/control_verbs.*",
         "base config tables facts callers sampler bootstrap real stack events journal report faults governor sampled "
-        "hooks wire tracked_alloc",
+        "sweep hooks wire tracked_alloc",
     ),
 }
 

@@ -1,4 +1,5 @@
 #pragma once
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -43,11 +44,14 @@ struct FileInfo {
 };
 /// A descriptor >= 0 to read from, or -errno. Never blocks, whatever `path` is.
 [[nodiscard]] int open_to_read(const char* path) noexcept;
+/// The same, of a name in a directory.
+[[nodiscard]] int open_to_read_in(int directory, const char* name) noexcept;
 /// Whether there is such a file, as far as we may see.
 [[nodiscard]] bool exists(const char* path) noexcept;
 [[nodiscard]] bool file_info(int descriptor, FileInfo& out) noexcept;
 /// Bytes read, 0 at the end, -errno on failure.
 [[nodiscard]] int64_t read(int descriptor, std::span<char> out) noexcept;
+[[nodiscard]] int64_t read_at(int descriptor, uint64_t offset, std::span<char> out) noexcept;
 /// Another number for the same, at least `lowest`, closed by exec; or -errno.
 [[nodiscard]] int duplicate(int descriptor, int lowest) noexcept;
 void close(int descriptor) noexcept;
@@ -60,6 +64,7 @@ void write_safely(int descriptor, std::string_view text) noexcept;
 [[nodiscard]] bool reads_again(int descriptor) noexcept;
 /// The link's target, a view into `out`; empty on failure.
 [[nodiscard]] std::string_view read_link(const char* path, std::span<char> out) noexcept;
+[[nodiscard]] std::string_view read_link_in(int directory, const char* name, std::span<char> out) noexcept;
 
 // Directories. `at` is one's descriptor, or kAnywhere for an absolute path; names are taken as they are, a symbolic
 // link in the last place is followed only on request.
@@ -160,6 +165,33 @@ bool unblock_signals(uint64_t signals) noexcept;
 void set_blocked_signals(uint64_t signals) noexcept;
 /// Sends the calling thread a signal that it got, as it came: `info` is its siginfo_t.
 [[nodiscard]] bool send_again(int number, const void* info) noexcept;
+/// Sends a thread of this process a signal with a number of ours in it. Returns the error's number; 0: done.
+[[nodiscard]] int send_signal(int thread, int number, uint64_t value) noexcept;
+/// Those that wait for being unblocked.
+[[nodiscard]] uint64_t pending_signals() noexcept;
+
+// The other threads.
+/// Whether this process has a thread of that id; one that has ended may be there still.
+[[nodiscard]] bool thread_exists(int thread) noexcept;
+/// Waits as long as `word` is `value`, at most so long; false: that time is over. Of threads of this process.
+bool wait_while(std::atomic<uint32_t>& word, uint32_t value, uint64_t nanoseconds) noexcept;
+void wake_all(std::atomic<uint32_t>& word) noexcept;
+
+// Our own memory, as the kernel sees it.
+/// Copies from where there may be nothing to read. Returns the bytes up to the first that can't be read, or -errno.
+[[nodiscard]] int64_t copy_memory(std::span<std::byte> to, uintptr_t from) noexcept;
+/// Pages that have a content of their own, in the order of their addresses.
+struct PageRange {
+  uintptr_t begin, end;
+  uint64_t kinds;
+};
+constexpr uint64_t kPageFile = 1 << 2, kPagePresent = 1 << 3, kPageSwapped = 1 << 4, kPageZero = 1 << 5;
+struct PageQuery {
+  uintptr_t begin, end;
+  uint64_t inverted, all_of, any_of, told;
+};
+/// How many of `out` were filled, or -errno; `query.begin` is then where to go on. Linux 6.7. `pagemap`: that file.
+[[nodiscard]] int64_t find_pages(int pagemap, PageQuery& query, std::span<PageRange> out) noexcept;
 
 /// The error's name in words ("No such file or directory"), without the locale.
 std::string_view error_text(int error) noexcept;

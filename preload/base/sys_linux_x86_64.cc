@@ -1,4 +1,5 @@
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <linux/kcmp.h>
 #include <linux/userfaultfd.h>
 #include <netinet/in.h>
@@ -11,6 +12,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/un.h>
 #include <sys/utsname.h>
 #include <sys/vfs.h>
@@ -134,6 +136,10 @@ int open_to_read(const char* path) noexcept {
   return static_cast<int>(call(SYS_openat, AT_FDCWD, number(path), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
 }
 
+int open_to_read_in(int directory, const char* name) noexcept {
+  return static_cast<int>(call(SYS_openat, directory, number(name), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+}
+
 bool exists(const char* path) noexcept { return call(SYS_access, number(path), F_OK) == 0; }
 
 bool file_info(int descriptor, FileInfo& out) noexcept {
@@ -147,6 +153,10 @@ bool file_info(int descriptor, FileInfo& out) noexcept {
 
 int64_t read(int descriptor, std::span<char> out) noexcept {
   return call(SYS_read, descriptor, number(out.data()), static_cast<long>(out.size()));
+}
+
+int64_t read_at(int descriptor, uint64_t offset, std::span<char> out) noexcept {
+  return call(SYS_pread64, descriptor, number(out.data()), static_cast<long>(out.size()), static_cast<long>(offset));
 }
 
 int duplicate(int descriptor, int lowest) noexcept {
@@ -193,7 +203,11 @@ bool reads_again(int descriptor) noexcept {
 }
 
 std::string_view read_link(const char* path, std::span<char> out) noexcept {
-  const long length = call(SYS_readlinkat, AT_FDCWD, number(path), number(out.data()), static_cast<long>(out.size()));
+  return read_link_in(AT_FDCWD, path, out);
+}
+
+std::string_view read_link_in(int directory, const char* name, std::span<char> out) noexcept {
+  const long length = call(SYS_readlinkat, directory, number(name), number(out.data()), static_cast<long>(out.size()));
   return length <= 0 ? std::string_view() : std::string_view(out.data(), static_cast<size_t>(length));
 }
 
@@ -426,6 +440,49 @@ void set_blocked_signals(uint64_t signals) noexcept {
 
 bool send_again(int number_of_signal, const void* info) noexcept {
   return call(SYS_rt_tgsigqueueinfo, process_id(), thread_id(), number_of_signal, number(info)) == 0;
+}
+
+int send_signal(int thread, int number_of_signal, uint64_t value) noexcept {
+  siginfo_t info{};
+  const int process = process_id();
+  info.si_signo = number_of_signal;
+  info.si_code = SI_QUEUE;
+  info.si_pid = process;
+  info.si_value.sival_ptr = reinterpret_cast<void*>(value);
+  return error_of(call(SYS_rt_tgsigqueueinfo, process, thread, number_of_signal, number(&info)));
+}
+
+uint64_t pending_signals() noexcept {
+  uint64_t pending = 0;
+  call(SYS_rt_sigpending, number(&pending), sizeof pending);
+  return pending;
+}
+
+bool thread_exists(int thread) noexcept { return call(SYS_tgkill, process_id(), thread, 0) != -ESRCH; }
+
+bool wait_while(std::atomic<uint32_t>& word, uint32_t value, uint64_t nanoseconds) noexcept {
+  constexpr uint64_t kSecond = 1'000'000'000;
+  const timespec most{static_cast<time_t>(nanoseconds / kSecond), static_cast<long>(nanoseconds % kSecond)};
+  return call(SYS_futex, number(&word), FUTEX_WAIT_PRIVATE, value, number(&most)) != -ETIMEDOUT;
+}
+
+void wake_all(std::atomic<uint32_t>& word) noexcept { call(SYS_futex, number(&word), FUTEX_WAKE_PRIVATE, INT32_MAX); }
+
+int64_t copy_memory(std::span<std::byte> to, uintptr_t from) noexcept {
+  const iovec here{to.data(), to.size()}, there{reinterpret_cast<void*>(from), to.size()};
+  return call(SYS_process_vm_readv, process_id(), number(&here), 1, number(&there), 1, 0);
+}
+
+int64_t find_pages(int pagemap, PageQuery& query, std::span<PageRange> out) noexcept {
+  struct Scan {  // pm_scan_arg, newer than many a header
+    uint64_t size, flags, begin, end, walk_end, regions, room, most_pages;
+    uint64_t inverted, all_of, any_of, told;
+  };
+  Scan scan{sizeof scan, 0, query.begin,    query.end,    0, reinterpret_cast<uintptr_t>(out.data()), out.size(),
+            0,           query.inverted, query.all_of, query.any_of, query.told};
+  const long got = call(SYS_ioctl, pagemap, _IOWR('f', 16, Scan), number(&scan));
+  if (got >= 0) query.begin = scan.walk_end;
+  return got;
 }
 
 std::string_view error_text(int error) noexcept {

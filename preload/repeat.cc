@@ -1,0 +1,102 @@
+#include "preload/repeat.h"
+
+#include <signal.h>
+#include <sys/syscall.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <string_view>
+
+#include "preload/base/context_x86_64.h"
+#include "preload/base/sys.h"
+#include "preload/base/text.h"
+#include "preload/real.h"
+
+namespace poireau::repeat {
+namespace {
+
+constexpr uint8_t kCall[] = {0x0f, 0x05};  // syscall
+constexpr uint8_t kLoad = 0xb8;            // mov $number, %eax
+
+/// The word of a text where spaces are between them, and the rest of the text.
+std::string_view take_word(std::string_view& text) noexcept {
+  const size_t end = std::min(text.find_first_of(" \n"), text.size());
+  const std::string_view word = text.substr(0, end);
+  text.remove_prefix(std::min(end + 1, text.size()));
+  return word;
+}
+
+bool read_hexadecimal(std::string_view word, uint64_t& out) noexcept {
+  if (word.starts_with("0x")) word.remove_prefix(2);
+  return read_number(word, 16, UINT64_MAX, out);
+}
+
+bool is_call(uintptr_t at) noexcept {
+  return std::memcmp(reinterpret_cast<const void*>(at), kCall, sizeof kCall) == 0;
+}
+
+/// What the instruction before the call, if there is one of that kind, has put into the register for its number.
+int64_t number_before(uintptr_t call) noexcept {
+  const auto* const load = reinterpret_cast<const uint8_t*>(call) - 5;
+  if (*load != kLoad) return -1;
+  int32_t number;
+  std::memcpy(&number, load + 1, sizeof number);
+  return number;
+}
+
+/// Whether a signal of the program's is about to be handled that would have ended the call. `restarting`: the call is
+/// one that its SA_RESTART makes go on.
+bool another_interrupts(const ucontext_t* context, bool restarting) noexcept {
+  for (uint64_t left = sys::pending_signals() & ~context->uc_sigmask.__val[0]; left != 0; left &= left - 1) {
+    struct sigaction action;
+    if (real.sigaction(__builtin_ctzll(left) + 1, nullptr, &action) != 0) continue;
+    if (action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN &&
+        !(restarting && (action.sa_flags & SA_RESTART) != 0))
+      return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+Call call_of(int tasks, int thread) noexcept {
+  char name[32], text[256];
+  std::memcpy(write_number(name, static_cast<uint64_t>(thread)), "/syscall", 9);
+  const int file = sys::open_to_read_in(tasks, name);
+  if (file < 0) return {};
+  const int64_t size = sys::read(file, text);
+  sys::close(file);
+  // number, six arguments, stack pointer, instruction
+  std::string_view rest(text, static_cast<size_t>(std::max<int64_t>(size, 0)));
+  uint64_t number, word = 0;
+  if (!read_number(take_word(rest), 10, 1 << 20, number)) return {};
+  for (int i = 0; i < 8; ++i)
+    if (!read_hexadecimal(take_word(rest), word)) return {};
+  return {static_cast<int64_t>(number), word};
+}
+
+void go_on(ucontext_t* context, const Call& call) noexcept {
+  constexpr int64_t kInterrupted = -EINTR;
+  greg_t& instruction = context->uc_mcontext.gregs[REG_RIP];
+  greg_t& result = context->uc_mcontext.gregs[REG_RAX];
+  const auto at = static_cast<uintptr_t>(instruction);
+  if (call.number >= 0 && call.behind == at + sizeof kCall && result == call.number) {
+    // The kernel repeats it, which it would not have done for a signal of the program's that came meanwhile.
+    if (!another_interrupts(context, true)) return;
+    instruction += sizeof kCall;
+    result = kInterrupted;
+    return;
+  }
+  if (result != kInterrupted) return;
+  const uintptr_t before = at - sizeof kCall;
+  const bool noted = call.number >= 0 && call.behind == at;
+  if (!noted && !(sys::readable(reinterpret_cast<const void*>(before - 5)) && is_call(before))) return;
+  const int64_t number = noted ? call.number : number_before(before);
+  if (number < 0 || number == SYS_close) return;  // which has closed it all the same
+  if (another_interrupts(context, false)) return;
+  instruction = static_cast<greg_t>(before);
+  result = number;
+}
+
+}  // namespace poireau::repeat

@@ -1,0 +1,139 @@
+#include "preload/sweep.h"
+
+#include <algorithm>
+#include <atomic>
+
+#include "config/options.h"
+#include "preload/base/sys.h"
+#include "preload/clock.h"
+#include "preload/sandbox.h"
+#include "preload/stop.h"
+#include "preload/sweep_memory.h"
+#include "preload/thread.h"
+#include "tracked_alloc/marks.h"
+#include "tracked_alloc/remap.h"
+
+namespace poireau::sweep {
+namespace {
+
+using tracked_alloc::marks::Limits;
+namespace marks = tracked_alloc::marks;
+namespace remap = tracked_alloc::remap;
+
+constexpr uint64_t kFloor = 4 << 20;      // bytes of dead blocks that no sweep is worth
+constexpr uint64_t kRest = 8;             // times as long as the last sweep took, at least, there is no other
+constexpr uint64_t kMostPause = 10'000;   // milliseconds between one that was of no use and the next
+constexpr size_t kStack = 6 << 10;        // that it takes
+
+constinit std::atomic<uint64_t> next{0};  // in ticks; sooner none is due
+constinit std::atomic<uint64_t> pause{1};  // milliseconds
+constinit std::atomic<uint64_t> sweeps{0}, given_up{0}, swept{0}, freed{0}, freed_bytes{0}, kept{0}, kept_bytes{0},
+    spent{0};
+
+template <typename Option>
+auto value(const Option& option) noexcept {
+  return option.load(std::memory_order_relaxed);
+}
+
+void add(std::atomic<uint64_t>& counter, uint64_t amount) noexcept {
+  counter.fetch_add(amount, std::memory_order_relaxed);
+}
+
+/// What may still be given back in this second.
+constinit std::atomic<uint64_t> allowance{0}, allowed_since{0};
+uint64_t allowed(uint64_t now) noexcept {
+  const uint64_t rate = value(options.release_rate);
+  if (rate == 0) return UINT64_MAX;
+  const uint64_t second = clock::ticks_per_second(), passed = std::min(now - value(allowed_since), second);
+  const auto more = static_cast<uint64_t>(static_cast<unsigned __int128>(rate) * passed / second);
+  return std::min(value(allowance) + more, rate);
+}
+
+void draw(uint64_t before, uint64_t used, uint64_t now) noexcept {
+  allowance = before - std::min(before, used);
+  allowed_since = now;
+}
+
+/// `of_use`: a good part of what is dead could be used again.
+void rest(uint64_t began, bool of_use) noexcept {
+  const uint64_t now = clock::ticks(), millisecond = clock::ticks_per_second() / 1000;
+  const uint64_t wait = of_use ? 1 : std::min(value(pause) * 2, kMostPause);
+  pause = wait;
+  next = now + std::max(kRest * (now - began), of_use ? 0 : wait * millisecond);
+}
+
+void look_through(void*, const Area&, uintptr_t, std::span<const std::byte> bytes) noexcept {
+  marks::see_all(bytes);
+  add(swept, bytes.size());
+}
+
+Outcome without_others(stop::Others::Why why) noexcept {
+  using Why = stop::Others::Why;
+  return why == Why::busy ? Outcome::busy : why == Why::moving ? Outcome::moving : Outcome::forbidden;
+}
+
+/// The registers that a call preserves lie on this function's stack.
+[[gnu::noinline]] Outcome sweep_standing(const Limits& limits, uint64_t& used) noexcept {
+  __builtin_unwind_init();
+  if (!marks::begin()) return Outcome::busy;
+  if (!show_memory(look_through, nullptr)) {
+    marks::abandon();
+    return Outcome::forbidden;
+  }
+  add(swept, marks::see_live_blocks());
+  const marks::Outcome outcome = marks::end(limits);
+  add(sweeps, 1);
+  add(freed, outcome.freed);
+  add(freed_bytes, outcome.freed_bytes);
+  add(kept, outcome.kept);
+  add(kept_bytes, outcome.kept_bytes);
+  used = outcome.freed_bytes;
+  return Outcome::done;
+}
+
+}  // namespace
+
+bool due() noexcept {
+  const uint64_t dead = remap::open_dead_bytes();
+  if (dead < kFloor) [[likely]]
+    return false;
+  if (value(options.sweep) != Sweep::in_line) return false;
+  const uint64_t share = value(options.quarantine_share);
+  if (share == 0 || dead - kFloor < remap::live_bytes() * share / 1'000'000) return false;
+  const uint64_t now = clock::ticks();
+  return now >= value(next) && allowed(now) != 0;
+}
+
+Outcome run() noexcept {
+  if (!remap::begun()) return Outcome::nothing;
+  if (sandbox::state() != sandbox::State::open) return Outcome::forbidden;
+  if (!room_on_stack(kStack)) return Outcome::busy;
+  const uint64_t began = clock::ticks(), most = allowed(began), dead = remap::open_dead_bytes();
+  const uint64_t size = value(options.sweep_size);
+  uint64_t used = 0;
+  Outcome outcome;
+  {
+    const stop::Others others;
+    outcome = others ? sweep_standing({.bytes = std::min(most, size == 0 ? UINT64_MAX : size)}, used)
+                     : without_others(others.why());
+  }
+  if (outcome == Outcome::busy) return outcome;
+  if (outcome == Outcome::moving) add(given_up, 1);
+  if (outcome == Outcome::done && value(options.release_rate) != 0) draw(most, used, began);
+  rest(began, outcome == Outcome::done && used >= dead / 4);
+  add(spent, clock::ticks() - began);
+  return outcome;
+}
+
+Totals totals() noexcept {
+  return {value(sweeps), value(given_up), value(swept),      value(freed),
+          value(freed_bytes), value(kept), value(kept_bytes), value(spent)};
+}
+
+void forked() noexcept {
+  for (auto* counter : {&sweeps, &given_up, &swept, &freed, &freed_bytes, &kept, &kept_bytes, &spent, &next})
+    counter->store(0, std::memory_order_relaxed);
+  pause = 1;
+}
+
+}  // namespace poireau::sweep
