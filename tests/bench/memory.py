@@ -4,6 +4,7 @@ the library in the command last said of protected blocks."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -66,18 +67,15 @@ def protection_of(pid: int) -> dict[str, Any]:
 
 
 def watch(pid: int, record: Path, ask: bool) -> None:
-    most, said = 0, {}
+    most = 0
+    said: dict[str, dict[str, Any]] = {}
     number = 0
     while Path(f"/proc/{pid}").exists():
-        try:
+        with contextlib.suppress(OSError, KeyError):  # one of them has ended
             most = max(most, sum(map(kib_of, family(pid))))
-        except (OSError, KeyError):  # one of them has ended
-            pass
-        try:
-            if ask and number % 5 == 0:
+        if ask and number % 5 == 0:
+            with contextlib.suppress(OSError, IndexError, ValueError):
                 said |= {str(each): protection_of(each) for each in family(pid)}
-        except (OSError, IndexError, ValueError):
-            pass
         number += 1
         time.sleep(PERIOD)
     record.write_text(json.dumps({"kib": most, "protection": [each for each in said.values() if each]}))

@@ -1,8 +1,7 @@
 """What protection of every block costs (`protect = all`): CPU time and memory of whole programs, of pairs, of many live
 blocks, and what a small program pays to start.
 
-The workloads allocate as programs do that allocators are measured by (workloads.cc); the others are programs that people
-use. Memory is the most that a program and its children had at once: the share of it that is theirs, page tables, and
+The workloads allocate as programs do that allocators are measured by (workloads.cc); the others are in use. Memory is the most that a program and its children had at once: the share of it that is theirs, page tables, and
 what the library holds without any page table showing it; taken in runs of their own. What protection was worth is
 beside it: which share of the freed blocks could not be read any more, and when.
 """
@@ -33,8 +32,7 @@ START = ("-S", "-c", "pass")
 
 @dataclass(frozen=True)
 class Whole:
-    """A program's CPU seconds by configuration and round, KiB at its peak by configuration and run, and what the library
-    said of it."""
+    """CPU seconds by configuration and round, KiB at the peak by configuration and run, and what the library said."""
 
     seconds: dict[str, list[float]]
     kib: dict[str, list[float]]
@@ -196,7 +194,9 @@ def verdicts(figures: Figures) -> list[Verdict]:
         Verdict("protected pair of 64 B", one.median, PAIR_LIMIT_US, "us", (one.q3 - one.q1) / 2),
         Verdict("the same, two threads / one", two.median / one.median, THREADS_LIMIT),
         *(
-            Verdict(f"{LIVE_BLOCKS:,} protected blocks, {what}: memory / bare", live_ratio(figures, what).median, LIVE_LIMIT)
+            Verdict(
+                f"{LIVE_BLOCKS:,} protected blocks, {what}: memory / bare", live_ratio(figures, what).median, LIVE_LIMIT
+            )
             for what in figures.live
         ),
         Verdict("protected programs: CPU / bare", time_mean(wholes).median, TIME_LIMIT, noise=noise_of(same)),
@@ -219,8 +219,21 @@ def report(figures: Figures) -> str:
         rows.append((name, f"{bare:.2f}", whole.same, whole.time, f"{mib:.1f}", whole.memory, *shares))
     wholes = list(figures.wholes.values())
     rows.append(("geometric mean", "", "", time_mean(wholes), "", memory_mean(wholes)))
-    header = ("", "bare s", "bare again", "CPU", "bare MiB", "memory", "at once %", "with run %", "open %", "recycled %")
-    parts = [measure.table("Every block protected: CPU time and memory / bare; what became of freed blocks", header, rows)]
+    header = (
+        "",
+        "bare s",
+        "bare again",
+        "CPU",
+        "bare MiB",
+        "memory",
+        "at once %",
+        "with run %",
+        "open %",
+        "recycled %",
+    )
+    parts = [
+        measure.table("Every block protected: CPU time and memory / bare; what became of freed blocks", header, rows)
+    ]
 
     pairs = [(f"{PAIR_SIZE} B x {n}", *(spread(ns) for ns in columns.values())) for n, columns in figures.pairs.items()]
     parts.append(measure.table("The same: malloc + free pairs, CPU ns", ("", *figures.pairs[1]), pairs))

@@ -18,7 +18,7 @@ ALLOCATIONS = 1_000_000 if SOAK else 20_000  # between the death of a block and 
 # A year of a program that frees one block every tenth of a second; and what two seconds take.
 YEAR = 300_000_000 if SOAK else 3_000_000
 AGED = ("415 malloc", "415 new[]", "416 read", "416 write", "416 grown vector", "416 write(2)", "761 searched")
-PROTECTED = {"POIREAU_PROTECT": "all", "POIREAU_SAMPLE_PERIOD": "0"}
+PROTECTED = {"POIREAU_PROTECT": "all"}
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -66,9 +66,7 @@ def check_all(commit: Run, jobs: list[Case], more: dict[str, str], allocations: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "revoke", ["governed", pytest.param("immediate", marks=pytest.mark.soak)]
-)
+@pytest.mark.parametrize("revoke", ["governed", pytest.param("immediate", marks=pytest.mark.soak)])
 def test_every_weakness_is_told_in_its_line_and_right_programs_hear_nothing(
     revoke: str, commit: Run, exercised: Exercised
 ) -> None:

@@ -21,7 +21,9 @@ OF_CONTAINER = r"\d+-byte block from operator new"
 # Weakness: (its line, what BLOCK is there, what BY is).
 LINES: dict[str, tuple[str, str, str]] = {
     "415 malloc": (DOUBLE, "100-byte block from malloc", "free"),
-    **{f"415 malloc of {size}": (DOUBLE, f"{size}-byte block from malloc", "free") for size in (1, 800, 20000, 1000000)},
+    **{
+        f"415 malloc of {size}": (DOUBLE, f"{size}-byte block from malloc", "free") for size in (1, 800, 20000, 1000000)
+    },
     "415 calloc": (DOUBLE, "100-byte block from calloc", "free"),
     "415 realloc": (DOUBLE, "100-byte block from realloc", "free"),
     "415 strdup": (DOUBLE, r"\d+-byte block from malloc", "free"),
@@ -56,7 +58,7 @@ LINES: dict[str, tuple[str, str, str]] = {
     "416 read(2)": (USE, "100-byte block from malloc, in read", "write"),
     "416 writev(2)": (USE, "100-byte block from malloc, in writev", "read"),
     "416 sendmsg(2)": (USE, "100-byte block from malloc, in sendmsg", "read"),
-    "416 fopen": (USE, "100-byte block from malloc, in open(?:at|64)?", "read"),
+    "416 open(2)": (USE, "100-byte block from malloc, in open", "read"),
     **{
         f"416 {container}": (WITHIN, OF_CONTAINER, "read")
         for container in (
