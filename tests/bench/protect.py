@@ -1,9 +1,10 @@
 """What protection of every block costs (`protect = all`): CPU time and memory of whole programs, of pairs, of many live
 blocks, and what a small program pays to start.
 
-The workloads allocate as programs do that allocators are measured by (workloads.cc); the others are in use. Memory is the most that a program and its children had at once: the share of it that is theirs, page tables, and
-what the library holds without any page table showing it; taken in runs of their own. What protection was worth is
-beside it: which share of the freed blocks could not be read any more, and when.
+The workloads allocate as programs do that allocators are measured by (workloads.cc); the others are in use. Memory is
+the most that a program and its children had at once: their share of it, page tables, and what the library holds without
+any page table showing it; taken in runs of their own. What protection was worth is beside it: which share of the freed
+blocks could not be read any more, and since when.
 """
 
 from __future__ import annotations

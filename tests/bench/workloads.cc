@@ -1,12 +1,12 @@
-// workloads NAME [SCALE]: a program that allocates as others do that allocators are measured by, and computes on what it
-// allocates. Prints a sum that depends on the work, not on addresses or on who was faster. SCALE multiplies the work.
-// workloads hold COUNT SIZE|mixed: holds so many live blocks for a moment.
+// workloads NAME [SCALE]: a program that allocates as others do that allocators are measured by, and computes on what
+// it allocates. Prints a sum that depends on the work, not on addresses or on who was faster. SCALE multiplies the
+// work. workloads hold COUNT SIZE|mixed: holds so many live blocks for a moment.
 #include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
-#include <condition_variable>
 #include <cmath>
+#include <condition_variable>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>

@@ -1,6 +1,6 @@
-// weaknesses NAME FLOW CIRCUMSTANCE bad|good source|good sink [ALLOCATIONS]: commits the weakness, or its right twin, on
-// that way and under that circumstance. Says "at ADDRESS" before it uses the pointer, and "done" when it has got past
-// it. table.py has the names.
+// weaknesses NAME FLOW CIRCUMSTANCE bad|good source|good sink [ALLOCATIONS]: commits the weakness, or its right twin,
+// on that way and under that circumstance. Says "at ADDRESS" before it uses the pointer, and "done" when it has got
+// past it. table.py has the names.
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -263,7 +263,7 @@ void open_named(void* ptr) { sum = sum + open(text(hide(ptr)), O_RDONLY | O_CLOE
 
 char data[kSize] = "data";
 const char constants[kSize] = "constants";
-char* of_main;       // an array in main's frame
+char* of_main;  // an array in main's frame
 char* alloca_of_main;
 void* array_in_main() { return of_main; }
 void* alloca_in_main() { return alloca_of_main; }

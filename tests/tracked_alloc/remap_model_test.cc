@@ -357,8 +357,7 @@ class World {
     static_cast<void>(marks::see_live_blocks());
     const bool bounded = random.next() % 4 == 0;
     const uint64_t most = bounded ? random.next() % 100'000 : UINT64_MAX;
-    for (const auto& [address, dead] : model.dead_)
-      ASSERT_TRUE(!dead.shown || marks::marked(address, dead.size));
+    for (const auto& [address, dead] : model.dead_) ASSERT_TRUE(!dead.shown || marks::marked(address, dead.size));
     const marks::Outcome outcome = marks::end({most, true});
     EXPECT_TRUE(!bounded || outcome.freed_bytes <= most + remap::kMost) << outcome.freed_bytes;
     freed_ += outcome.freed, kept_ += outcome.kept;
@@ -462,12 +461,13 @@ TEST_P(RemapModel, BlocksNeverOverlapClosedPagesCantBeReadAndWhatIsPointedAtIsNo
     EXPECT_GT(world.checked_closed_, 1000u);
     EXPECT_GT(world.kept_, 0u);
     EXPECT_GT(world.children_, 0);
-    printf("%llu operations, %d forks; %llu refused, %llu closed at once, %llu looked at, %llu freed by sweeps, %llu "
-           "kept, %llu used again\n",
-           static_cast<unsigned long long>(operations), world.children_,
-           static_cast<unsigned long long>(world.refused_), static_cast<unsigned long long>(world.closed_at_once_),
-           static_cast<unsigned long long>(world.checked_closed_), static_cast<unsigned long long>(world.freed_),
-           static_cast<unsigned long long>(world.kept_), static_cast<unsigned long long>(world.model.used_again));
+    printf(
+        "%llu operations, %d forks; %llu refused, %llu closed at once, %llu looked at, %llu freed by sweeps, %llu "
+        "kept, %llu used again\n",
+        static_cast<unsigned long long>(operations), world.children_, static_cast<unsigned long long>(world.refused_),
+        static_cast<unsigned long long>(world.closed_at_once_), static_cast<unsigned long long>(world.checked_closed_),
+        static_cast<unsigned long long>(world.freed_), static_cast<unsigned long long>(world.kept_),
+        static_cast<unsigned long long>(world.model.used_again));
   });
 }
 
