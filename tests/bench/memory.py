@@ -10,6 +10,7 @@ import os
 import re
 import socket
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ def protection_of(pid: int) -> dict[str, Any]:
     start = int((PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[19])
     uid = re.search(r"^Uid:\s+\d+\s+(\d+)", status, re.MULTILINE)
     with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(2)
+        client.settimeout(0.2)
         client.connect(f"\0poireau/{uid[1] if uid else 0}/{pid}/{start}")
         client.sendall(b'{"do":"stats"}\n')
         lines = b""
@@ -66,18 +67,45 @@ def protection_of(pid: int) -> dict[str, Any]:
     return found
 
 
-def watch(pid: int, record: Path, ask: bool) -> None:
+def runs(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return (PROC / str(pid) / "stat").read_text().rpartition(") ")[2][0] not in "ZX"
+    return False
+
+
+def family_kib(pid: int) -> int:
+    total = 0
+    for each in family(pid):
+        with contextlib.suppress(OSError, KeyError):  # it has ended
+            total += kib_of(each)
+    return total
+
+
+def ask(pid: int, said: dict[int, dict[str, Any]], ended: threading.Event) -> None:
+    while not ended.wait(5 * PERIOD):
+        with contextlib.suppress(OSError):
+            for each in family(pid):
+                with contextlib.suppress(OSError, IndexError, ValueError):
+                    said[each] = protection_of(each)
+
+
+def watch(pid: int, record: Path, before: bytes) -> None:
+    """From when it has become the command: until then it is what is told in `before`."""
     most = 0
-    said: dict[str, dict[str, Any]] = {}
-    number = 0
-    while Path(f"/proc/{pid}").exists():
-        with contextlib.suppress(OSError, KeyError):  # one of them has ended
-            most = max(most, sum(map(kib_of, family(pid))))
-        if ask and number % 5 == 0:
-            with contextlib.suppress(OSError, IndexError, ValueError):
-                said |= {str(each): protection_of(each) for each in family(pid)}
-        number += 1
-        time.sleep(PERIOD)
+    said: dict[int, dict[str, Any]] = {}
+    ended = threading.Event()
+    asking = threading.Thread(target=ask, args=(pid, said, ended))
+    asking.start()
+    command = PROC / str(pid) / "cmdline"
+    with contextlib.suppress(OSError):
+        while command.read_bytes() == before:
+            time.sleep(PERIOD / 10)
+        while runs(pid):
+            with contextlib.suppress(OSError):
+                most = max(most, family_kib(pid))
+            time.sleep(PERIOD)
+    ended.set()
+    asking.join()
     record.write_text(json.dumps({"kib": most, "protection": [each for each in said.values() if each]}))
 
 
@@ -86,13 +114,14 @@ def main() -> None:
     record, command = Path(sys.argv[1]), sys.argv[split + 1 :]
     variables = dict(each.split("=", 1) for each in sys.argv[2:split])
     pid = os.getpid()
+    before = Path("/proc/self/cmdline").read_bytes()
     record.unlink(missing_ok=True)
     if os.fork() == 0:  # twice, or the command would have a child that it knows nothing of
         if os.fork() == 0:
             for descriptor in range(3):
                 os.close(descriptor)
             os.open(os.devnull, os.O_RDWR)
-            watch(pid, record, "LD_PRELOAD" in variables)
+            watch(pid, record, before)
         os._exit(0)
     os.wait()
     os.execvpe(command[0], command, os.environ | variables)

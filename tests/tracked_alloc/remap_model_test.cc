@@ -246,7 +246,7 @@ class World {
     const uintptr_t address = address_of(own.at);
     const size_t room = remap::room_of(own.at);
     ASSERT_GE(room, own.size);
-    const bool smash = random.next() % 64 == 0 && room > own.size;
+    const bool smash = random.next() % 64 == 0;
     if (smash) own.at[own.size] = 0;
     const uint64_t note = random.next() & kNotes;
     const remap::Death death = remap::release(own.at, note, {random.next() % 4 == 0, random.next() % 8 == 0});
