@@ -11,6 +11,7 @@
 #include "preload/base/cpu.h"
 #include "preload/base/random.h"
 #include "preload/base/sys.h"
+#include "preload/disposition.h"
 #include "preload/process.h"
 #include "preload/real.h"
 #include "preload/report.h"
@@ -23,7 +24,7 @@
 // run.
 
 extern "C" {
-using Handler = void (*)(int, siginfo_t*, void*);
+using poireau::Handler;
 
 [[gnu::visibility("hidden")]] void poireau_on_signal(int number, siginfo_t* info, void* context);
 [[gnu::visibility("hidden")]] Handler poireau_behind_ours(int number, siginfo_t* info, ucontext_t* context) noexcept;
@@ -33,58 +34,8 @@ using Handler = void (*)(int, siginfo_t*, void*);
 namespace poireau::faults {
 namespace {
 
-/// What a program has set for a signal, in two words. All-zero: not known.
-struct alignas(16) Disposition {
-  uint64_t handler_and_flags;  // the handler, 8 flags from the top of sa_flags, kKnown, 7 from the bottom
-  uint64_t mask;
-
-  static constexpr uint64_t kKnown = 0x80;
-
-  static Disposition of(const struct sigaction& action) noexcept {
-    const auto flags = static_cast<unsigned>(action.sa_flags);
-    const uint64_t handler = reinterpret_cast<uintptr_t>(action.sa_handler);
-    return {handler << 16 | flags >> 24 << 8 | kKnown | (flags & 0x7f), action.sa_mask.__val[0]};
-  }
-  [[nodiscard]] bool known() const noexcept { return handler_and_flags != 0; }
-  [[nodiscard]] bool is(sighandler_t what) const noexcept {
-    return handler_and_flags >> 16 == reinterpret_cast<uintptr_t>(what);
-  }
-  [[nodiscard]] bool calls() const noexcept { return !is(SIG_DFL) && !is(SIG_IGN); }
-  [[nodiscard]] Handler handler() const noexcept {
-    return reinterpret_cast<Handler>(static_cast<int64_t>(handler_and_flags) >> 16);
-  }
-  [[nodiscard]] int flags() const noexcept {
-    return static_cast<int>((handler_and_flags & 0xff00) << 16 | (handler_and_flags & 0x7f));
-  }
-  [[nodiscard]] Disposition used_up() const noexcept { return {handler_and_flags & 0xffff, mask}; }
-  bool operator==(const Disposition&) const = default;
-};
-
-/// The disposition behind our handler. Changes are seen by all in the same order.
-class Shadow {
- public:
-  [[nodiscard]] Disposition get() noexcept { return exchange_if({}, {}); }
-  bool replace(const Disposition& before, const Disposition& after) noexcept {
-    return exchange_if(before, after) == before;
-  }
-  Disposition exchange(const Disposition& after) noexcept {
-    Disposition before = get();
-    while (!replace(before, after)) before = get();
-    return before;
-  }
-
- private:
-  Disposition exchange_if(const Disposition& before, const Disposition& after) noexcept {
-    return std::bit_cast<Disposition>(
-        cpu::exchange_if(words_, std::bit_cast<cpu::TwoWords>(before), std::bit_cast<cpu::TwoWords>(after)));
-  }
-  alignas(16) cpu::TwoWords words_ = 0;
-};
-
 constinit Shadow shadows[2];
 Shadow& shadow_of(int number) noexcept { return shadows[number == SIGBUS]; }
-
-constexpr int kAlteredFlags = SA_SIGINFO | SA_ONSTACK | SA_RESTART | static_cast<int>(SA_NODEFER | SA_RESETHAND);
 
 enum class State { apart, armed, refused };
 constinit std::atomic<State> state{State::apart};
@@ -123,12 +74,6 @@ struct sigaction in_front_of(const Disposition& behind) noexcept {
   action.sa_flags = (behind.flags() | SA_SIGINFO) & ~static_cast<int>(SA_RESETHAND);
   if (!behind.calls()) action.sa_flags = (action.sa_flags | SA_ONSTACK | SA_RESTART) & ~SA_NODEFER;
   return action;
-}
-
-/// Makes of what the kernel has what the program has set.
-void look_behind(struct sigaction& action, const Disposition& behind) noexcept {
-  action.sa_sigaction = behind.handler();
-  action.sa_flags = (action.sa_flags & ~kAlteredFlags) | (behind.flags() & kAlteredFlags);
 }
 
 /// Puts our handler before what is behind it, and whoever comes last has seen the last change. `before`: what the
@@ -309,12 +254,12 @@ int change(int number, const struct sigaction* action, struct sigaction* old) no
       shadow.replace(wanted, was);
       return -1;
     }
-    if (is_ours(before)) look_behind(before, was);
+    if (is_ours(before)) was.show(before);
   } else {
     if (real.sigaction(number, action, &before) != 0) return -1;
     if (is_ours(before)) {
       const bool replaced = action != nullptr && !borrowed;  // our handler came in this very moment
-      look_behind(before, replaced ? shadow.exchange(Disposition::of(*action)) : shadow.get());
+      (replaced ? shadow.exchange(Disposition::of(*action)) : shadow.get()).show(before);
       if (replaced) put_in_front(number, nullptr);
     }
   }
@@ -336,12 +281,7 @@ Handler poireau_behind_ours(int number, siginfo_t* info, ucontext_t* context) no
     errno = error;
     if (settled) return nullptr;
   }
-  Shadow& shadow = shadow_of(number);
-  Disposition behind = shadow.get();
-  while (behind.calls() && (behind.flags() & static_cast<int>(SA_RESETHAND)) != 0) {
-    if (shadow.replace(behind, behind.used_up())) return behind.handler();
-    behind = shadow.get();  // another thread's signal has used it up
-  }
+  const Disposition behind = shadow_of(number).take();
   if (behind.calls()) return behind.handler();
   if (forced || !behind.is(SIG_IGN)) die(number, info, context, forced);
   errno = error;

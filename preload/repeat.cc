@@ -4,8 +4,10 @@
 #include <sys/syscall.h>
 
 #include <algorithm>
+#include <bit>
 #include <cerrno>
 #include <cstring>
+#include <iterator>
 #include <string_view>
 
 #include "preload/base/context_x86_64.h"
@@ -18,11 +20,13 @@ namespace {
 
 constexpr uint8_t kCall[] = {0x0f, 0x05};  // syscall
 constexpr uint8_t kLoad = 0xb8;            // mov $number, %eax
+constexpr size_t kLoadSize = 5, kFarthest = 40;
+constexpr int kLibcs = 32;                 // the first signal that is libc's own, up to SIGRTMIN
 
 /// The word of a text where spaces are between them, and the rest of the text.
 std::string_view take_word(std::string_view& text) noexcept {
   const size_t end = std::min(text.find_first_of(" \n"), text.size());
-  const std::string_view word = text.substr(0, end);
+  const std::string_view word(text.data(), end);
   text.remove_prefix(std::min(end + 1, text.size()));
   return word;
 }
@@ -36,13 +40,28 @@ bool is_call(uintptr_t at) noexcept {
   return std::memcmp(reinterpret_cast<const void*>(at), kCall, sizeof kCall) == 0;
 }
 
-/// What the instruction before the call, if there is one of that kind, has put into the register for its number.
+constexpr int16_t kThatWait[] = {
+    SYS_poll,        SYS_select,      SYS_pause,        SYS_nanosleep,  SYS_connect,         SYS_accept,
+    SYS_sendto,      SYS_recvfrom,    SYS_sendmsg,      SYS_recvmsg,    SYS_semop,           SYS_msgsnd,
+    SYS_msgrcv,      SYS_flock,       SYS_fcntl,        SYS_semtimedop, SYS_rt_sigtimedwait, SYS_rt_sigsuspend,
+    SYS_futex,       SYS_epoll_wait,  SYS_mq_timedsend, SYS_pselect6,   SYS_clock_nanosleep, SYS_io_getevents,
+    SYS_accept4,     SYS_recvmmsg,    SYS_ppoll,        SYS_sendmmsg,   SYS_mq_timedreceive, SYS_epoll_pwait,
+    SYS_wait4,       SYS_waitid,      SYS_readv,        SYS_writev,     SYS_write,           SYS_openat,
+    SYS_ioctl,       SYS_getrandom,   SYS_preadv2,      SYS_pwritev2,   SYS_splice,          SYS_io_pgetevents,
+    SYS_epoll_pwait2};
+
+/// The number of a call, from the instruction that loads it not far before the call itself (in libc some arguments may
+/// come between the two); -1: there is none.
 int64_t number_before(uintptr_t call) noexcept {
-  const auto* const load = reinterpret_cast<const uint8_t*>(call) - 5;
-  if (*load != kLoad) return -1;
-  int32_t number;
-  std::memcpy(&number, load + 1, sizeof number);
-  return number;
+  const auto* const code = reinterpret_cast<const uint8_t*>(call);
+  for (size_t back = kLoadSize; back <= kFarthest; ++back) {
+    if (code[-static_cast<ptrdiff_t>(back)] != kLoad) continue;
+    int32_t number;
+    std::memcpy(&number, code - back + 1, sizeof number);
+    if (std::find(std::begin(kThatWait), std::end(kThatWait), number) != std::end(kThatWait)) return number;
+  }
+  constexpr uint8_t kZero[] = {0x31, 0xc0};  // xor %eax, %eax
+  return std::memcmp(code - sizeof kZero, kZero, sizeof kZero) == 0 ? SYS_read : -1;
 }
 
 /// Whether a signal of the program's is about to be handled that would have ended the call. `restarting`: the call is
@@ -50,7 +69,9 @@ int64_t number_before(uintptr_t call) noexcept {
 bool another_interrupts(const ucontext_t* context, bool restarting) noexcept {
   for (uint64_t left = sys::pending_signals() & ~context->uc_sigmask.__val[0]; left != 0; left &= left - 1) {
     struct sigaction action;
-    if (real.sigaction(__builtin_ctzll(left) + 1, nullptr, &action) != 0) continue;
+    const int signal = std::countr_zero(left) + 1;
+    if (signal >= kLibcs && signal < SIGRTMIN) continue;
+    if (real.sigaction(signal, nullptr, &action) != 0) continue;
     if (action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN &&
         !(restarting && (action.sa_flags & SA_RESTART) != 0))
       return true;
@@ -91,7 +112,7 @@ void go_on(ucontext_t* context, const Call& call) noexcept {
   if (result != kInterrupted) return;
   const uintptr_t before = at - sizeof kCall;
   const bool noted = call.number >= 0 && call.behind == at;
-  if (!noted && !(sys::readable(reinterpret_cast<const void*>(before - 5)) && is_call(before))) return;
+  if (!noted && !(sys::readable(reinterpret_cast<const void*>(before - kFarthest)) && is_call(before))) return;
   const int64_t number = noted ? call.number : number_before(before);
   if (number < 0 || number == SYS_close) return;  // which has closed it all the same
   if (another_interrupts(context, false)) return;

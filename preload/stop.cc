@@ -11,6 +11,7 @@
 #include "preload/base/sys.h"
 #include "preload/base/text.h"
 #include "preload/clock.h"
+#include "preload/disposition.h"
 #include "preload/real.h"
 #include "preload/repeat.h"
 #include "preload/sandbox.h"
@@ -27,6 +28,7 @@ constinit std::atomic<uint32_t> stage{0};
 constinit std::atomic<uint32_t> arrivals{0};
 constinit std::atomic<bool> taken{false};
 constinit std::atomic<int> number{0}, stopper{0}, owner{0};
+constinit Shadow shadow;
 constinit std::atomic<uint64_t> go_on_at{0};  // in ticks; 0: when they are told to
 constinit std::atomic<bool> gone_on{false};
 
@@ -69,8 +71,14 @@ void stand_up(Seat& seat, uint32_t now) noexcept {
   }
 }
 
-void on_signal(int, siginfo_t* info, void* context) noexcept {
-  const auto ticket = reinterpret_cast<uintptr_t>(info->si_value.sival_ptr);
+/// Whether this signal is one of ours.
+bool is_ours(const siginfo_t& info) noexcept {
+  return info.si_code == SI_QUEUE && info.si_pid == owner.load(std::memory_order_relaxed) &&
+         (reinterpret_cast<uintptr_t>(info.si_value.sival_ptr) >> 32 & 1) != 0;
+}
+
+[[gnu::noinline]] void stand_if_asked(const siginfo_t& info, ucontext_t* context) noexcept {
+  const auto ticket = reinterpret_cast<uintptr_t>(info.si_value.sival_ptr);
   const auto now = static_cast<uint32_t>(ticket >> 32);
   Seat& seat = seats[static_cast<uint32_t>(ticket) % kMostThreads];
   repeat::Call call;
@@ -78,13 +86,42 @@ void on_signal(int, siginfo_t* info, void* context) noexcept {
     call = seat.call;
     stand(seat, now, context);
   }
-  repeat::go_on(static_cast<ucontext_t*>(context), call);
+  repeat::go_on(context, call);
 }
 
-/// Whether this signal is one of ours.
-bool is_ours(const siginfo_t& info) noexcept {
-  return info.si_code == SI_QUEUE && info.si_pid == owner.load(std::memory_order_relaxed) &&
-         (reinterpret_cast<uintptr_t>(info.si_value.sival_ptr) >> 32 & 1) != 0;
+/// A signal of the program's own, for what it has set: as if it had come without us.
+[[gnu::noinline]] void pass_on(int signal, siginfo_t* info, ucontext_t* context) noexcept {
+  const Disposition behind = shadow.take();
+  if (behind.is(SIG_IGN)) return;
+  if (!behind.known() || !behind.calls()) {
+    struct sigaction action {};
+    action.sa_handler = SIG_DFL;
+    if (real.sigaction(signal, &action, nullptr) == 0) static_cast<void>(sys::send_again(signal, info));
+    return;  // and the signal ends the process
+  }
+  const uint64_t itself = (behind.flags() & Disposition::kNested) != 0 ? 0 : sys::signal_bit(signal);
+  sys::set_blocked_signals(context->uc_sigmask.__val[0] | behind.mask | itself);
+  behind.handler()(signal, info, context);
+}
+
+void on_signal(int signal, siginfo_t* info, void* context) {
+  const int error = errno;
+  if (is_ours(*info))
+    stand_if_asked(*info, static_cast<ucontext_t*>(context));
+  else
+    pass_on(signal, info, static_cast<ucontext_t*>(context));
+  errno = error;
+}
+
+/// Our handler, so that `behind` can be called from it. Without SA_RESTART calls end as the program wants them to, and
+/// those that ours ends are repeated.
+struct sigaction in_front_of(const Disposition& behind) noexcept {
+  struct sigaction action {};
+  action.sa_sigaction = on_signal;
+  action.sa_mask.__val[0] = ~uint64_t{0};
+  const int wanted = behind.known() && behind.calls() ? behind.flags() : SA_ONSTACK | SA_RESTART;
+  action.sa_flags = (wanted | SA_SIGINFO) & ~(Disposition::kNested | Disposition::kOnce);
+  return action;
 }
 
 bool knows(int thread) noexcept {
@@ -195,15 +232,11 @@ uint64_t in_ticks(uint64_t nanoseconds) noexcept {
 bool prepare() noexcept {
   if (!may_ask() || number != 0) return number != 0;
   owner = sys::process_id();
-  struct sigaction ours {};
-  ours.sa_sigaction = [](int, siginfo_t* info, void* context) {
-    if (is_ours(*info)) on_signal(0, info, context);
-  };
-  ours.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART;
-  ours.sa_mask.__val[0] = ~uint64_t{0};
+  const struct sigaction ours = in_front_of({});
   for (int signal = SIGRTMAX; signal >= SIGRTMIN; --signal) {
     struct sigaction before;
     if (real.sigaction(signal, nullptr, &before) != 0 || before.sa_handler != SIG_DFL) continue;
+    shadow.exchange(Disposition::of(before));
     if (real.sigaction(signal, &ours, nullptr) != 0) return false;
     number = signal;
     sys::unblock_signals(sys::signal_bit(signal));
@@ -213,6 +246,28 @@ bool prepare() noexcept {
 }
 
 int signal_number() noexcept { return number.load(std::memory_order_relaxed); }
+
+int change(const struct sigaction* action, struct sigaction* old) noexcept {
+  const int signal = signal_number();
+  struct sigaction before;
+  if (action == nullptr || (may_ask() && !at_home())) {  // a vfork child's are its own
+    if (real.sigaction(signal, action, &before) != 0) return -1;
+    if (before.sa_sigaction == on_signal) shadow.get().show(before);
+  } else {
+    const Disposition wanted = Disposition::of(*action), was = shadow.exchange(wanted);
+    struct sigaction* first = &before;
+    for (Disposition now = wanted, behind{}; now != behind; now = shadow.get(), first = nullptr) {
+      const struct sigaction ours = in_front_of(behind = now);
+      if (real.sigaction(signal, &ours, first) != 0) {
+        shadow.replace(wanted, was);
+        return -1;
+      }
+    }
+    was.show(before);
+  }
+  if (old != nullptr) *old = before;
+  return 0;
+}
 
 void forked() noexcept {
   if (owner.load(std::memory_order_relaxed) == 0 || !may_ask()) return;

@@ -13,6 +13,8 @@ namespace poireau::stop {
 bool prepare() noexcept;
 /// The signal that is ours; 0: none.
 [[nodiscard]] int signal_number() noexcept;
+/// sigaction() for it: what there is behind our handler.
+int change(const struct sigaction* action, struct sigaction* old) noexcept;
 void forked() noexcept;
 
 /// From here to the end of its life the other threads stand still, if all of them answer within 50 ms; else none does,

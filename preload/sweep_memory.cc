@@ -89,7 +89,7 @@ bool Walk::mappings() noexcept {
     used += static_cast<size_t>(size);
     std::string_view left(text, used);
     for (size_t end; whole && (end = left.find('\n')) != left.npos; left.remove_prefix(end + 1))
-      whole = line(left.substr(0, end));
+      whole = line({left.data(), end});
     std::memmove(text, left.data(), left.size());
     used = left.size();
     if (used == sizeof text) break;  // no path is as long
@@ -109,9 +109,9 @@ bool Walk::line(std::string_view line) noexcept {
   line.remove_prefix(5);
   take_number(line);                     // the offset
   line.remove_prefix(std::min<size_t>(line.size(), line.find(' ') + 1));  // the device
-  found.file = line.substr(0, 2) != "0 ";
-  const size_t name = line.find_first_not_of("0123456789 ");
-  if (name != line.npos) found.name = line.substr(name);
+  found.file = !line.starts_with("0 ");
+  line.remove_prefix(std::min(line.size(), line.find_first_not_of("0123456789 ")));
+  found.name = line;
   if (found.name.starts_with("[v")) return true;
   return outside_of_ours(found);
 }

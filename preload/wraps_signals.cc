@@ -8,9 +8,10 @@
 #include "preload/faults.h"
 #include "preload/real.h"
 #include "preload/sampled.h"
+#include "preload/stop.h"
 
 // Functions of libc that set a handler or block a signal. For SIGSEGV and SIGBUS, once guarded homes may come to exist,
-// what they do is done here: handlers go behind ours, and no mask blocks either, since a fault on a guard that is
+// and for the signal that stops threads what they do is done here: handlers go behind ours, and no mask blocks either, since a fault on a guard that is
 // blocked kills. libc's own would reach the kernel past us.
 
 #define HOOK_EXPORT extern "C" [[gnu::visibility("default")]]
@@ -19,21 +20,33 @@ using namespace poireau;
 
 namespace {
 
-bool is_ours(int number) noexcept { return faults::expected() && faults::watches(number); }
+bool is_faults(int number) noexcept { return faults::expected() && faults::watches(number); }
+bool is_ours(int number) noexcept {
+  return is_faults(number) || (number == stop::signal_number() && number != 0);
+}
 
-constexpr unsigned long kNeverBlocked = sys::signal_bit(SIGSEGV) | sys::signal_bit(SIGBUS);
+int change(int number, const struct sigaction* action, struct sigaction* old) noexcept {
+  return is_faults(number) ? faults::change(number, action, old) : stop::change(action, old);
+}
+
+uint64_t never_blocked() noexcept {
+  const int stopping = stop::signal_number();
+  return (faults::expected() ? sys::signal_bit(SIGSEGV) | sys::signal_bit(SIGBUS) : 0) |
+         (stopping != 0 ? sys::signal_bit(stopping) : 0);
+}
 
 /// `set` without what is never to be blocked, itself or in `copy`.
 const sigset_t* blockable(const sigset_t* set, sigset_t& copy) noexcept {
-  if (set == nullptr || !faults::expected() || (set->__val[0] & kNeverBlocked) == 0) return set;
-  copy = {{set->__val[0] & ~kNeverBlocked}};  // the kernel knows no more of them
+  const uint64_t never = never_blocked();
+  if (never == 0 || set == nullptr || (set->__val[0] & never) == 0) return set;
+  copy = {{set->__val[0] & ~never}};  // the kernel knows no more of them
   return &copy;
 }
 int blockable(int set) noexcept {
-  return faults::expected() ? static_cast<int>(static_cast<unsigned>(set) & ~kNeverBlocked) : set;
+  return static_cast<int>(static_cast<unsigned>(set) & ~never_blocked());
 }
 
-/// Of SIGSEGV and SIGBUS, those that siginterrupt has asked to interrupt.
+/// Of the signals that are ours, those that siginterrupt has asked to interrupt.
 constinit std::atomic<uint64_t> interrupting{0};
 
 template <typename Result>
@@ -47,7 +60,7 @@ int set(int number, sighandler_t handler, int flags, uint64_t mask, struct sigac
   action.sa_handler = handler;
   action.sa_flags = flags;
   action.sa_mask.__val[0] = mask;
-  return noted(faults::change(number, &action, &old), -1);
+  return noted(change(number, &action, &old), -1);
 }
 
 sighandler_t handle(int number, sighandler_t handler, int flags, uint64_t mask) noexcept {
@@ -76,7 +89,7 @@ sighandler_t handle_as_system_v(int number, sighandler_t handler) noexcept {
 
 HOOK_EXPORT int sigaction(int number, const struct sigaction* action, struct sigaction* old) noexcept {
   lifecycle::be_resolved();
-  if (is_ours(number)) return noted(faults::change(number, action, old), -1);
+  if (is_ours(number)) return noted(change(number, action, old), -1);
   struct sigaction copy;
   if (action != nullptr && blockable(&action->sa_mask, copy.sa_mask) == &copy.sa_mask) {
     const sigset_t mask = copy.sa_mask;
@@ -116,7 +129,7 @@ HOOK_EXPORT sighandler_t sigset(int number, sighandler_t handler) noexcept {
   sigset_t blocked;
   if (handler == SIG_HOLD) {  // to block it, that is
     struct sigaction now;
-    if (faults::change(number, nullptr, &now) != 0) return SIG_ERR;
+    if (change(number, nullptr, &now) != 0) return SIG_ERR;
     handler = now.sa_handler;
     if (real.sigprocmask(SIG_BLOCK, nullptr, &blocked) != 0) return SIG_ERR;
   } else {
@@ -137,7 +150,7 @@ HOOK_EXPORT int siginterrupt(int number, int interrupts) noexcept {
   lifecycle::be_resolved();
   if (!is_ours(number)) return real.siginterrupt(number, interrupts);
   struct sigaction action;
-  if (faults::change(number, nullptr, &action) != 0) return -1;
+  if (change(number, nullptr, &action) != 0) return -1;
   if (interrupts != 0) {
     interrupting |= sys::signal_bit(number);
     action.sa_flags &= ~SA_RESTART;
@@ -145,7 +158,7 @@ HOOK_EXPORT int siginterrupt(int number, int interrupts) noexcept {
     interrupting &= ~sys::signal_bit(number);
     action.sa_flags |= SA_RESTART;
   }
-  return faults::change(number, &action, nullptr);
+  return change(number, &action, nullptr);
 }
 
 HOOK_EXPORT int sigprocmask(int how, const sigset_t* set, sigset_t* old) noexcept {

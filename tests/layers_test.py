@@ -45,8 +45,8 @@ CXX: Layers = {
         "preload/report.* preload/report_text.*",
         "base config tables facts stack events journal governor tracked_alloc",
     ),
-    "sweep": ("preload/stop.* preload/repeat.* preload/sweep*", "base config tables facts real tracked_alloc"),
-    "faults": ("preload/faults.*", "base config tables facts real stack report tracked_alloc"),
+    "sweep": ("preload/stop.* preload/repeat.* preload/sweep* preload/disposition.h", "base config tables facts real tracked_alloc"),
+    "faults": ("preload/faults.*", "base config tables facts real stack report sweep tracked_alloc"),
     "sampled": (
         "preload/sampled* preload/control.h",
         "base config tables facts callers sampler bootstrap real stack events journal report faults governor "
