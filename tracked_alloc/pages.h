@@ -58,6 +58,9 @@ Seal seal(Seal seal) noexcept;
 constexpr int kNotAsked = -2;
 inline constinit std::atomic<int> guard_descriptor{kNotAsked};
 [[nodiscard]] inline int descriptor() noexcept { return guard_descriptor.load(std::memory_order_relaxed); }
+/// What `ask` says of this range, asked with that descriptor, which is opened if there is none; or EBADF.
+[[nodiscard]] int ask_watcher(int (*ask)(int descriptor, void* at, size_t size) noexcept, void* at,
+                              size_t size) noexcept;
 /// Moves it to another number, so that the program can have this one. False: it can't be moved, or this is a child
 /// that shares our memory and not our descriptors (vfork).
 bool move_descriptor() noexcept;

@@ -172,6 +172,11 @@ bool probe() noexcept {
 
 constinit const Guards kUserfaultfd{Mechanism::userfaultfd, probe, map, open, close, map_again, SIZE_MAX, kLargest};
 
+int ask_watcher(int (*ask)(int descriptor, void* at, size_t size) noexcept, void* at, size_t size) noexcept {
+  if (!have_watcher()) return EBADF;
+  return with_descriptor([&](int descriptor) { return ask(descriptor, at, size); });
+}
+
 bool move_descriptor() noexcept {
   const Watcher before = current();
   const int number = number_of(before);

@@ -20,7 +20,7 @@ namespace poireau::tracked_alloc::remap {
 
 constexpr uintptr_t kBegin = region::kRemap;
 constexpr size_t kSize = region::kRemapSize;
-constexpr size_t kMost = 64 << 10;         // bytes of the largest block
+constexpr size_t kMost = 64 << 10;  // bytes of the largest block
 constexpr size_t kMostAlignment = 4096;
 
 /// Whether the address is one of a remapped home, or could become one.
@@ -43,9 +43,9 @@ enum class Refusal : uint8_t {
 struct Settings {
   Engine engine = Engine::automatic;
   uint64_t seed = 0;
-  bool dump = true;       // core dumps include the blocks
-  size_t addresses = 0;   // of kSize, to be used at most; 0: all
-  size_t arena = 0;       // bytes of physical memory, at most; 0: as much as the machine has
+  bool dump = true;      // core dumps include the blocks
+  size_t addresses = 0;  // of kSize, to be used at most; 0: all
+  size_t arena = 0;      // bytes of physical memory, at most; 0: as much as the machine has
   void (*refused)(Refusal why) noexcept = nullptr;
 };
 /// False: there can be no remapped homes here (no memfd, a sandbox, RLIMIT_FSIZE).
@@ -59,10 +59,11 @@ constexpr unsigned kNoteBits = 48;
 
 struct Block {
   uintptr_t address;
-  size_t size, room;  // as asked for; what may be used: the two differ by noise that is looked at when it is freed
+  size_t size, room;  // as asked for; what may be used: the same. Behind that there is noise, looked at when it is freed
   Note born, died;
   bool live;
-  bool open;  // an access doesn't fault (a dead one's: not yet)
+  bool open;         // an access doesn't fault (a dead one's: not yet)
+  size_t place = 0;  // of its first byte in the arena: the same for all that have shared these bytes
 };
 
 struct Wanted {
@@ -80,9 +81,9 @@ struct Closing {
 };
 struct Death {
   enum class Found : uint8_t { done, freed, inside, nowhere } found;  // else nothing has changed
-  Block block{};                // it, or the one that the address is in or was
-  noise::Damage damage{};       // bytes behind the block that somebody wrote to; first == 0: none
-  bool closed = false;          // by itself, or with its run
+  Block block{};                                                      // it, or the one that the address is in or was
+  noise::Damage damage{};  // bytes behind the block that somebody wrote to; first == 0: none
+  bool closed = false;     // by itself, or with its run
 };
 /// Frees the live block that begins at `ptr`. Of several threads that try, one gets `done`.
 [[nodiscard]] Death release(void* ptr, Note died, const Closing& closing) noexcept;

@@ -25,7 +25,8 @@ bool unmap(void* at, size_t size) noexcept;
 [[nodiscard]] void* map_closed_at(void* at, size_t size, Backing backing = Backing::none) noexcept;
 [[nodiscard]] void* map_closed(size_t size) noexcept;
 /// These return the error's number; 0: done.
-enum class Advice { forget, never_huge, never_dump, guard, unguard };  // forget: the pages stay, and read as zero
+// forget: the pages stay, and read as zero (shared ones: as what they share); remove: so does whoever shares them
+enum class Advice { forget, never_huge, never_dump, dump, guard, unguard, remove, populate };
 [[nodiscard]] int protect(void* at, size_t size, bool accessible) noexcept;
 [[nodiscard]] int advise(void* at, size_t size, Advice advice) noexcept;
 [[nodiscard]] int unlock(void* at, size_t size) noexcept;
@@ -36,6 +37,18 @@ enum class Advice { forget, never_huge, never_dump, guard, unguard };  // forget
 /// These return the error's number; 0: done. `supply` copies a page to where one is missing.
 [[nodiscard]] int watch(int descriptor, void* at, size_t size) noexcept;
 [[nodiscard]] int supply(int descriptor, void* page, const void* content) noexcept;
+
+// Memory that is mapped more than once.
+/// A descriptor >= 0 of a file that nobody else can open, or -errno.
+[[nodiscard]] int memory_file() noexcept;
+/// Shared with the file, every access faults; exactly at `at`, nullptr if any of it is taken.
+[[nodiscard]] void* map_file_closed_at(int descriptor, void* at, size_t size) noexcept;
+/// Shows what is at `from`, shared memory, also at `to`, in place of what is there.
+[[nodiscard]] bool show_also(void* from, size_t size, void* to) noexcept;
+/// Like `watch`, for shared memory: also of pages that only this mapping of it hasn't got. `proceed` gives it those.
+[[nodiscard]] int watch_shared(int descriptor, void* at, size_t size) noexcept;
+[[nodiscard]] int unwatch(int descriptor, void* at, size_t size) noexcept;
+[[nodiscard]] int proceed(int descriptor, void* at, size_t size) noexcept;
 
 struct FileInfo {
   bool regular, world_writable;
@@ -145,6 +158,8 @@ void yield() noexcept;
 [[nodiscard]] std::string_view host_name(std::span<char, 65> out) noexcept;
 [[nodiscard]] bool random(std::span<std::byte> out) noexcept;
 [[nodiscard]] int process_id() noexcept;
+/// The machine's, in bytes; 0: unknown.
+[[nodiscard]] uint64_t memory_size() noexcept;
 /// What this process may have of it in bytes, UINT64_MAX: any number.
 enum class Limit { address_space, data, file_size };
 [[nodiscard]] bool limit_of(Limit limit, uint64_t& out) noexcept;

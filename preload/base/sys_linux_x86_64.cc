@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysinfo.h>
 #include <sys/uio.h>
 #include <sys/un.h>
 #include <sys/utsname.h>
@@ -49,6 +50,7 @@ long number(const void* pointer) noexcept { return reinterpret_cast<long>(pointe
 int error_of(long result) noexcept { return result < 0 ? static_cast<int>(-result) : 0; }
 
 constexpr int kAccessible = PROT_READ | PROT_WRITE;
+constexpr int kNeverRun = 8;  // MFD_NOEXEC_SEAL, newer than many a header
 
 void* map_pages(void* at, size_t size, int protection, int flags) noexcept {
   const long got =
@@ -73,6 +75,12 @@ int advice_number(Advice advice) noexcept {
       return MADV_NOHUGEPAGE;
     case Advice::never_dump:
       return MADV_DONTDUMP;
+    case Advice::dump:
+      return MADV_DODUMP;
+    case Advice::remove:
+      return MADV_REMOVE;
+    case Advice::populate:
+      return 23;  // MADV_POPULATE_WRITE, newer than many a header
     case Advice::guard:
       return 102;  // MADV_GUARD_INSTALL, newer than many a header
     case Advice::unguard:
@@ -112,13 +120,17 @@ int advise(void* at, size_t size, Advice advice) noexcept {
 int unlock(void* at, size_t size) noexcept { return error_of(call(SYS_munlock, number(at), static_cast<long>(size))); }
 
 int userfaultfd() noexcept {
-  const int got = static_cast<int>(call(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY));
-  if (got < 0) return got;
-  uffdio_api wanted{UFFD_API, UFFD_FEATURE_SIGBUS, 0};
-  const long error = call(SYS_ioctl, got, UFFDIO_API, number(&wanted));
-  if (error == 0) return got;
-  close(got);
-  return static_cast<int>(error);
+  int error = 0;
+  // Shared memory is asked for, and done without.
+  for (const uint64_t features : {uint64_t{UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_MINOR_SHMEM}, uint64_t{0}}) {
+    const int got = static_cast<int>(call(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY));
+    if (got < 0) return got;
+    uffdio_api wanted{UFFD_API, UFFD_FEATURE_SIGBUS | features, 0};
+    error = static_cast<int>(call(SYS_ioctl, got, UFFDIO_API, number(&wanted)));
+    if (error == 0) return got;
+    close(got);
+  }
+  return error;
 }
 
 int watch(int descriptor, void* at, size_t size) noexcept {
@@ -130,6 +142,39 @@ int supply(int descriptor, void* page, const void* content) noexcept {
   constexpr uint64_t kPage = 4096;
   uffdio_copy wanted{reinterpret_cast<uintptr_t>(page), reinterpret_cast<uintptr_t>(content), kPage, 0, 0};
   return error_of(call(SYS_ioctl, descriptor, UFFDIO_COPY, number(&wanted)));
+}
+
+int memory_file() noexcept {
+  const long got = call(SYS_memfd_create, number("poireau"), MFD_CLOEXEC | kNeverRun);
+  return static_cast<int>(got != -EINVAL ? got : call(SYS_memfd_create, number("poireau"), MFD_CLOEXEC));
+}
+
+void* map_file_closed_at(int descriptor, void* at, size_t size) noexcept {
+  const long got = call(SYS_mmap, number(at), static_cast<long>(size), PROT_NONE,
+                        MAP_SHARED | MAP_NORESERVE | MAP_FIXED_NOREPLACE, descriptor, 0);
+  if (got < 0 || reinterpret_cast<void*>(got) == at) return got < 0 ? nullptr : at;
+  unmap(reinterpret_cast<void*>(got), size);
+  return nullptr;
+}
+
+bool show_also(void* from, size_t size, void* to) noexcept {
+  return call(SYS_mremap, number(from), 0, static_cast<long>(size), MREMAP_MAYMOVE | MREMAP_FIXED, number(to)) >= 0;
+}
+
+int watch_shared(int descriptor, void* at, size_t size) noexcept {
+  uffdio_register wanted{
+      {reinterpret_cast<uintptr_t>(at), size}, UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR, 0};
+  return error_of(call(SYS_ioctl, descriptor, UFFDIO_REGISTER, number(&wanted)));
+}
+
+int unwatch(int descriptor, void* at, size_t size) noexcept {
+  uffdio_range wanted{reinterpret_cast<uintptr_t>(at), size};
+  return error_of(call(SYS_ioctl, descriptor, UFFDIO_UNREGISTER, number(&wanted)));
+}
+
+int proceed(int descriptor, void* at, size_t size) noexcept {
+  uffdio_continue wanted{{reinterpret_cast<uintptr_t>(at), size}, 0, 0};
+  return error_of(call(SYS_ioctl, descriptor, UFFDIO_CONTINUE, number(&wanted)));
 }
 
 int open_to_read(const char* path) noexcept {
@@ -387,6 +432,11 @@ bool random(std::span<std::byte> out) noexcept {
     out = out.subspan(static_cast<size_t>(got));
   }
   return true;
+}
+
+uint64_t memory_size() noexcept {
+  struct sysinfo got;
+  return call(SYS_sysinfo, number(&got)) == 0 ? uint64_t{got.totalram} * got.mem_unit : 0;
 }
 
 int process_id() noexcept { return static_cast<int>(call(SYS_getpid)); }

@@ -1,0 +1,32 @@
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+#include "tracked_alloc/remap_runs.h"
+
+/// How blocks of a run are closed by themselves: an engine. There are two, and the want of one. What it is given are
+/// pages that show the arena, and that keep what they hold however often they are closed and opened.
+namespace poireau::tracked_alloc::remap::engines {
+
+struct Kind {
+  Engine engine;
+  /// Prepares all pages of a run for what follows; they stay open.
+  bool (*enter)(void* at, size_t size) noexcept;
+  bool (*close)(void* at, size_t size) noexcept;
+  bool (*open)(void* at, size_t size) noexcept;
+  /// The run's pages are as they were: all open.
+  bool (*leave)(void* at, size_t size) noexcept;
+};
+[[gnu::visibility("hidden")]] extern const Kind kMarkers, kUserfaultfd, kNone;
+
+/// The first that works, or the one that is wanted if it does.
+void choose(Engine wanted) noexcept;
+[[nodiscard]] const Kind& kind() noexcept;
+
+/// Closes a dead block of the run, and opens it again.
+[[nodiscard]] bool close(runs::Run& run, unsigned block) noexcept;
+[[nodiscard]] bool open(runs::Run& run, unsigned block) noexcept;
+/// Before the run is moved.
+[[nodiscard]] bool let_go(runs::Run& run) noexcept;
+
+}  // namespace poireau::tracked_alloc::remap::engines

@@ -1,0 +1,219 @@
+#include "tracked_alloc/remap_places.h"
+
+#include <algorithm>
+
+#include "preload/base/cpu.h"
+#include "preload/base/sys.h"
+#include "tracked_alloc/pages.h"
+
+namespace poireau::tracked_alloc::remap::places {
+namespace {
+
+constexpr size_t kStep = 256;  // units whose tables are mapped at a time
+constexpr size_t kMostRecycled = kUnits;
+// forgotten: used, and who was there is not known any more. usable: once more.
+enum State : uint32_t { unused, used, forgotten, usable, retired };
+
+std::atomic<uint64_t>* const recycled =
+    reinterpret_cast<std::atomic<uint64_t>*>(region::kRemapTables + (size_t{144} << 30));
+constexpr size_t kRecycledSize = kMostRecycled / 8;
+
+constinit std::atomic<size_t> limit{0}, next{1}, usable_units{0}, search{0};
+constinit std::atomic<size_t> used_units{0};
+constinit std::atomic<size_t> oldest{1};      // unit from which on entries may be remembered
+constinit std::atomic<size_t> remembered{0};  // bytes of entries of used units that all have left
+constinit std::atomic<bool> growing{false}, have_recycled{false};
+/// For each size of parts the next page in a unit of them; a multiple of kUnitPages: there is none.
+constinit std::atomic<size_t> cut[kUnitShift + 1]{};
+
+constexpr size_t kEntriesOfUnit = kUnitPages * sizeof(Entry), kPartsOfUnit = kUnitPages / 4 * sizeof(uint64_t);
+
+bool map_step(size_t unit) noexcept {
+  return have_table(reinterpret_cast<uintptr_t>(units + unit), kStep * sizeof(Unit)) &&
+         have_table(reinterpret_cast<uintptr_t>(entries) + unit * kEntriesOfUnit, kStep * kEntriesOfUnit) &&
+         have_table(reinterpret_cast<uintptr_t>(parts) + unit * kPartsOfUnit, kStep * kPartsOfUnit);
+}
+
+/// Whether nobody else has mapped anything here.
+bool is_free(uintptr_t begin, size_t size) noexcept {
+  void* const got = sys::map_closed_at(reinterpret_cast<void*>(begin), size);
+  if (got != nullptr) sys::unmap(got, size);
+  return got != nullptr;
+}
+
+bool grow(size_t before) noexcept {
+  for (int patience = 1 << 12; growing.exchange(true, std::memory_order_acquire); --patience) {
+    if (patience == 0) return false;
+    cpu::pause();
+  }
+  bool done = known.load(std::memory_order_relaxed) != before;
+  if (!done && map_step(before)) {
+    const size_t end = std::min(before + kStep, kUnits);
+    if (!is_free(kBegin + before * kUnit, (end - before) * kUnit))
+      for (size_t unit = before; unit < end; ++unit)
+        if (!is_free(kBegin + unit * kUnit, kUnit)) units[unit].state.store(retired, std::memory_order_relaxed);
+    known.store(end, std::memory_order_release);
+    done = true;
+  }
+  growing.store(false, std::memory_order_release);
+  return done;
+}
+
+/// A unit that was used before, and that nothing points into.
+size_t take_recycled() noexcept {
+  const size_t words = (known.load(std::memory_order_acquire) + 63) / 64;
+  if (usable_units.load(std::memory_order_relaxed) == 0 || words == 0) return 0;
+  size_t at = search.load(std::memory_order_relaxed) % words;
+  for (size_t left = words; left > 0; --left, at = (at + 1) % words) {
+    uint64_t word = recycled[at].load(std::memory_order_acquire);
+    while (word != 0) {
+      if (!recycled[at].compare_exchange_weak(word, word & (word - 1), std::memory_order_acq_rel)) continue;
+      search.store(at, std::memory_order_relaxed);
+      usable_units.fetch_sub(1, std::memory_order_relaxed);
+      return at * 64 + static_cast<size_t>(std::countr_zero(word));
+    }
+  }
+  return 0;
+}
+
+size_t take_unit() noexcept {
+  size_t unit = next.load(std::memory_order_relaxed);
+  while (unit < limit.load(std::memory_order_relaxed)) {
+    if (const size_t mapped = known.load(std::memory_order_acquire); unit >= mapped && !grow(mapped)) return 0;
+    if (!next.compare_exchange_weak(unit, unit + 1, std::memory_order_relaxed)) continue;
+    if (units[unit].state.load(std::memory_order_relaxed) != retired) break;
+    unit = next.load(std::memory_order_relaxed);
+  }
+  if (unit >= limit.load(std::memory_order_relaxed)) unit = take_recycled();
+  if (unit == 0) return 0;
+  units[unit].spent.store(0, std::memory_order_relaxed);
+  units[unit].state.store(used, std::memory_order_relaxed);
+  used_units.fetch_add(1, std::memory_order_relaxed);
+  return unit;
+}
+
+void make_usable(size_t unit) noexcept {
+  units[unit].place.store(0, std::memory_order_release);
+  units[unit].state.store(usable, std::memory_order_relaxed);
+  used_units.fetch_sub(1, std::memory_order_relaxed);
+  usable_units.fetch_add(1, std::memory_order_relaxed);
+  recycled[unit / 64].fetch_or(uint64_t{1} << unit % 64, std::memory_order_release);
+}
+
+bool drop_entries(size_t unit, size_t count) noexcept {
+  return pages::drop(reinterpret_cast<char*>(entries) + unit * kEntriesOfUnit, count * kEntriesOfUnit);
+}
+
+bool all_have_left(size_t unit) noexcept { return units[unit].spent.load(std::memory_order_acquire) == kUnitPages; }
+
+bool become(size_t unit, uint32_t from, State to) noexcept {
+  return units[unit].state.compare_exchange_strong(from, to, std::memory_order_relaxed);
+}
+
+}  // namespace
+
+constinit std::atomic<size_t> known{0};
+
+bool have_table(uintptr_t at, size_t size) noexcept {
+  const uintptr_t begin = at / kPage * kPage, end = (at + size + kPage - 1) / kPage * kPage;
+  void* const place = reinterpret_cast<void*>(begin);
+  // Also what a thread mapped that did not come to the end of it.
+  return pages::map_plain(place, end - begin, true) || sys::readable(place);
+}
+
+void begin(size_t addresses) noexcept {
+  const size_t wanted = addresses == 0 ? kUnits : std::min(addresses / kUnit, kUnits);
+  limit.store(std::max<size_t>(wanted, 2), std::memory_order_relaxed);
+}
+
+size_t take(unsigned shift) noexcept {
+  if (shift == kUnitShift) return take_unit() * kUnitPages;
+  const size_t size = size_t{1} << shift;
+  size_t page = cut[shift].load(std::memory_order_relaxed);
+  for (;;) {
+    if (page % kUnitPages != 0) {
+      if (cut[shift].compare_exchange_weak(page, page + size, std::memory_order_acq_rel)) return page;
+      continue;
+    }
+    const size_t unit = take_unit();
+    if (unit == 0) return 0;
+    for (size_t at = 0; at < kUnitPages; at += size)
+      parts[(unit * kUnitPages + at) >> kLeastShift].store(0, std::memory_order_relaxed);
+    units[unit].place.store(Place::kParts | uint64_t{shift} << 48, std::memory_order_release);
+    if (cut[shift].compare_exchange_strong(page, unit * kUnitPages + size, std::memory_order_acq_rel))
+      return unit * kUnitPages;
+    // Somebody else came first: it is as if all had left.
+    units[unit].spent.store(kUnitPages, std::memory_order_release);
+  }
+}
+
+void settle(size_t page, Place place) noexcept {
+  if (place.shift() == kUnitShift)
+    units[page / kUnitPages].place.store(place.word, std::memory_order_release);
+  else
+    parts[page >> kLeastShift].store(place.word, std::memory_order_release);
+}
+
+void leave(size_t page, unsigned shift) noexcept {
+  Unit& unit = units[page / kUnitPages];
+  (shift == kUnitShift ? unit.place : parts[page >> kLeastShift]).fetch_or(Place::kGone, std::memory_order_release);
+  const uint32_t size = uint32_t{1} << shift;
+  if (unit.spent.fetch_add(size, std::memory_order_acq_rel) + size == kUnitPages)
+    remembered.fetch_add(kEntriesOfUnit, std::memory_order_relaxed);
+}
+
+void retire(size_t page) noexcept { units[page / kUnitPages].state.store(retired, std::memory_order_relaxed); }
+
+uint64_t recycle(bool (*marked)(uintptr_t address, size_t size) noexcept) noexcept {
+  if (!have_recycled.load(std::memory_order_relaxed)) {
+    if (!have_table(reinterpret_cast<uintptr_t>(recycled), kRecycledSize)) return 0;
+    have_recycled.store(true, std::memory_order_relaxed);
+  }
+  uint64_t bytes = 0;
+  const size_t end = std::min(next.load(std::memory_order_relaxed), known.load(std::memory_order_acquire));
+  for (size_t unit = 1; unit < end; ++unit) {
+    const uint32_t state = units[unit].state.load(std::memory_order_relaxed);
+    if ((state != used && state != forgotten) || !all_have_left(unit)) continue;
+    if (marked(kBegin + unit * kUnit, kUnit) || !drop_entries(unit, 1)) continue;
+    if (state == used) remembered.fetch_sub(kEntriesOfUnit, std::memory_order_relaxed);
+    make_usable(unit);
+    bytes += kUnit;
+  }
+  return bytes;
+}
+
+void forget(size_t most) noexcept {
+  constexpr size_t kAtOnce = 64;
+  for (int steps = 0; steps < 8 && remembered.load(std::memory_order_relaxed) > most; ++steps) {
+    size_t begin = oldest.load(std::memory_order_relaxed);
+    const size_t last = std::min(next.load(std::memory_order_relaxed), known.load(std::memory_order_acquire));
+    const size_t end = std::min(begin + kAtOnce, last);
+    // At the end there are only those that were passed over because somebody was there still.
+    if (!oldest.compare_exchange_strong(begin, end >= last ? 1 : end, std::memory_order_relaxed)) return;
+    for (size_t unit = begin; unit < end; ++unit) {
+      size_t count = 0;
+      while (unit + count < end && all_have_left(unit + count) && become(unit + count, used, forgotten)) ++count;
+      if (count == 0) continue;
+      drop_entries(unit, count);
+      remembered.fetch_sub(count * kEntriesOfUnit, std::memory_order_relaxed);
+      unit += count - 1;
+    }
+  }
+}
+
+void forked() noexcept { growing.store(false, std::memory_order_relaxed); }
+
+uint64_t used_bytes() noexcept { return used_units.load(std::memory_order_relaxed) * kUnit; }
+
+uint64_t table_bytes() noexcept {
+  return (used_units.load(std::memory_order_relaxed)) * (kEntriesOfUnit + sizeof(Unit));
+}
+
+bool exhausted() noexcept {
+  const size_t all = limit.load(std::memory_order_relaxed);
+  const size_t left =
+      all - std::min(all, next.load(std::memory_order_relaxed)) + usable_units.load(std::memory_order_relaxed);
+  return left < all / 4;
+}
+
+}  // namespace poireau::tracked_alloc::remap::places

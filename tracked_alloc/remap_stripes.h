@@ -1,0 +1,46 @@
+#pragma once
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "tracked_alloc/remap_runs.h"
+
+/// Where threads take blocks from: each from a stripe, by habit its own. Who finds it held goes to the next, for its
+/// holder may be the function that he has interrupted.
+namespace poireau::tracked_alloc::remap::stripes {
+
+/// Blocks of one run that are to be given out next.
+struct Current {
+  uint64_t bits;
+  runs::Run* run;
+  uintptr_t base;        // of the group that the lowest bit stands for
+  places::Entry* entry;  // its
+  uint32_t number;       // in the run
+  bool more;             // the run has others
+};
+
+constexpr unsigned kCount = 32;
+struct alignas(64) Stripe {
+  std::atomic<bool> held;
+  std::atomic<uint64_t> placed;
+  Current current[kShapeCount];
+};
+[[gnu::visibility("hidden")]] extern Stripe all[kCount];
+
+/// nullptr: all are held.
+inline Stripe* hold(unsigned number) noexcept {
+  for (unsigned i = 0; i < kCount; ++i) {
+    Stripe& stripe = all[(number + i) % kCount];
+    if (!stripe.held.exchange(true, std::memory_order_acquire)) [[likely]]
+      return &stripe;
+  }
+  return nullptr;
+}
+
+/// What stripes have that nobody has yet; and all blocks that were ever placed.
+struct Held {
+  uint64_t blocks, bytes, placed;
+};
+[[nodiscard]] Held held() noexcept;
+
+}  // namespace poireau::tracked_alloc::remap::stripes
