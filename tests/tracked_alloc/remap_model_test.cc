@@ -436,6 +436,7 @@ class RemapModel : public testing::TestWithParam<Engine> {
     fflush(stdout);
     const pid_t child = fork();
     if (child == 0) {
+      noise::begin(settings.seed);
       if (!remap::begin(settings) || (settings.engine != Engine::none && remap::engine() != settings.engine)) _exit(77);
       body();
       fflush(stdout);
@@ -453,8 +454,7 @@ TEST_P(RemapModel, BlocksNeverOverlapClosedPagesCantBeReadAndWhatIsPointedAtIsNo
   printf("seed: POIREAU_SEED=%llu\n", static_cast<unsigned long long>(seed));
   alone({.engine = GetParam(), .seed = seed}, [&] {
     World world(GetParam(), seed);
-    const bool most = GetParam() == Engine::userfaultfd;
-    const uint64_t operations = soak() ? 10'000'000 : most ? 1'000'000 : 300'000;
+    const uint64_t operations = soak() ? 10'000'000 : GetParam() == Engine::none ? 100'000 : 500'000;
     world.run(operations, soak() ? 100 : 8, soak() ? 400 : 30);
     if (testing::Test::HasFailure()) return;
     EXPECT_GT(world.model.used_again, 0u) << "nothing is ever used again";
