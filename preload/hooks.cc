@@ -47,7 +47,6 @@ template <typename Form>
 #define ROUTE_store ROUTE_allocate
 #define ROUTE_release(name)
 #define ROUTE_ask(name)
-#define ROUTE_watch(name)
 #define ROUTE_other(name)
 #define LIBC_ROW(shape, library, name, ...) ROUTE_##shape(name)
 #include "preload/rows.h"

@@ -109,7 +109,8 @@ void configure() noexcept {
     sampled::set_dormant();
   else if (options.guard.load(std::memory_order_relaxed) != kGuardOff)
     faults::expect_guards();
-  wraps::watch_calls(sleeping.empty() && options.syscall_check.load(std::memory_order_relaxed));
+  const SyscallCheck check = options.syscall_check.load(std::memory_order_relaxed);
+  wraps::watch_calls(sleeping.empty() && check == SyscallCheck::on ? wraps::Watching::failures : wraps::Watching::none);
   if (!secure) trace::look_at_environment(environ);
   journal::set_allocator(module_of(reinterpret_cast<const void*>(next.malloc)).path);
   if (sleeping.empty()) control::begin();
@@ -174,6 +175,7 @@ sampled::Way start() noexcept {
     resolve();
     hooks::complete();
     operators::complete();
+    wraps::complete_calls();
     gap_offset = cpu::offset_from_thread_pointer(&sampler);
     tracked_alloc::region_floor = tracked_alloc::kRegionFloor;
     phase = Phase::resolved;

@@ -5,13 +5,6 @@
 #include <cstddef>
 #include <string_view>
 
-struct iovec;
-struct mmsghdr;
-struct msghdr;
-struct sockaddr;
-struct timespec;
-using socklen_t = unsigned;
-
 namespace poireau {
 
 using Nothrow = const void*;        // a reference to std::nothrow, as it is passed
