@@ -205,19 +205,20 @@ def verdicts(figures: Figures) -> list[Verdict]:
     ]
 
 
-def share(whole: Whole, *names: str) -> str:
-    freed = sum(whole.protection.get(name, 0) for name in ("closed", "moved", "open_dead", "closed_with_home"))
+def shares(whole: Whole) -> list[str]:
+    """Of the freed blocks, in percent: closed at once; with their run; used again, after a sweep; readable still."""
+    freed = whole.protection.get("deallocations", 0)
     if freed == 0:
-        return "-"
-    return f"{100 * sum(whole.protection.get(name, 0) for name in names) / freed:.1f}"
+        return ["-"] * 4
+    alone, again, still = (whole.protection.get(name, 0) / freed for name in ("closed_alone", "recycled", "open_dead"))
+    return [f"{100 * part:.1f}" for part in (alone, max(0, 1 - alone - again - still), again, still)]
 
 
 def report(figures: Figures) -> str:
     rows: list[tuple[object, ...]] = []
     for name, whole in figures.wholes.items():
         bare, mib = spread(whole.seconds["bare"]).median, spread(whole.kib["bare"]).median / 1024
-        shares = (share(whole, "closed"), share(whole, "moved"), share(whole, "open_dead"), share(whole, "recycled"))
-        rows.append((name, f"{bare:.2f}", whole.same, whole.time, f"{mib:.1f}", whole.memory, *shares))
+        rows.append((name, f"{bare:.2f}", whole.same, whole.time, f"{mib:.1f}", whole.memory, *shares(whole)))
     wholes = list(figures.wholes.values())
     rows.append(("geometric mean", "", "", time_mean(wholes), "", memory_mean(wholes)))
     header = (
