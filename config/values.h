@@ -24,6 +24,7 @@ enum class Control : uint8_t { off, read, full };
 enum class Revoke : uint8_t { governed, immediate, runs };
 enum class Exhausted : uint8_t { fallback, abort };
 enum class Sweep : uint8_t { off, in_line, on_demand };
+enum class SyscallCheck : uint8_t { automatic, on, off };
 enum class SinkKind : uint8_t { ctf, lttng, both, none };
 
 /// What the option `guard` holds besides these is a rate a second, up to kGuardMostRate.
@@ -134,6 +135,8 @@ template <>
 inline constexpr std::string_view kChoices<Unwinder> = "one of auto, rows, libgcc, libunwind, fp, none";
 template <>
 inline constexpr std::string_view kChoices<Control> = "one of off, read, full";
+template <>
+inline constexpr std::string_view kChoices<SyscallCheck> = "one of auto, on, off";
 template <>
 inline constexpr std::string_view kChoices<SinkKind> = "one of ctf, lttng, both, none";
 

@@ -9,6 +9,7 @@
 #include "preload/counters.h"
 #include "preload/governor.h"
 #include "preload/poireau.h"
+#include "preload/protect.h"
 #include "preload/stack.h"
 #include "preload/stats.h"
 #include "preload/trace.h"
@@ -32,6 +33,18 @@ static_assert(offsetof(poireau_stats, live) == 11 * sizeof(uint64_t), "where the
 
 constexpr char kCounts[] = "connections refused requests malformed cut_off lost failures";
 static_assert(words_in(kCounts) * sizeof(uint64_t) == sizeof(Counts));
+
+constexpr char kTotals[] =
+    "allocations allocated_bytes reallocations deallocations of_2_mib of_1_gib guarded unprotected";
+static_assert(words_in(kTotals) * sizeof(uint64_t) == sizeof(protect::Totals));
+
+constexpr char kStanding[] =
+    "live live_bytes placed open_dead open_dead_bytes closed_dead moved closed recycled runs frames mappings "
+    "arena_bytes table_bytes addresses";
+static_assert(words_in(kStanding) * sizeof(uint64_t) == offsetof(tracked_alloc::remap::Standing, refused));
+
+constexpr char kRefusals[] = "size memory addresses mappings busy sealed";
+static_assert(words_in(kRefusals) == static_cast<size_t>(tracked_alloc::remap::Refusal::kinds));
 
 void add_counters(Answer& answer) noexcept {
   uint64_t numbers[kNumbers];
@@ -60,7 +73,7 @@ void add_drops(Answer& answer) noexcept {
 /// [class, blocks, bytes, sum of their periods]
 void add_live(Answer& answer) noexcept {
   answer.begin("live_by_class", '[');
-  for (unsigned block_class = 0; block_class < tracked_alloc::kClasses; ++block_class) {
+  for (unsigned block_class = tracked_alloc::kFirstClass; block_class < tracked_alloc::kClasses; ++block_class) {
     const auto share = std::bit_cast<std::array<uint64_t, 3>>(tracked_alloc::share_of(block_class));
     if (share[0] == 0) continue;
     answer.begin({}, '[').number({}, block_class);
@@ -68,6 +81,19 @@ void add_live(Answer& answer) noexcept {
     answer.end();
   }
   answer.end();
+}
+
+/// What is protected besides samples: requests, and the remapped homes.
+void add_protection(Answer& answer) noexcept {
+  namespace remap = tracked_alloc::remap;
+  answer.begin("protection", '{').text("engine", protect::engine());
+  const protect::Totals totals = protect::totals();
+  add_numbers(answer, kTotals, std::bit_cast<std::array<uint64_t, sizeof totals / sizeof(uint64_t)>>(totals));
+  const remap::Standing now = remap::standing();
+  add_numbers(answer, kStanding, std::bit_cast<std::array<uint64_t, sizeof now / sizeof(uint64_t)>>(now));
+  answer.begin("refused", '{');
+  add_numbers(answer, kRefusals, now.refused);
+  answer.end().end();
 }
 
 void add_control(Answer& answer) noexcept {
@@ -101,6 +127,7 @@ void add_stats(Answer& answer) noexcept {
   add_governor(answer);
   add_drops(answer);
   add_live(answer);
+  add_protection(answer);
   add_control(answer);
 }
 

@@ -13,7 +13,6 @@
 #define KIND_release(...) RELEASE_ROW(__VA_ARGS__)
 #define KIND_ask(...)
 #define KIND_answer(...)
-#define KIND_watch(...)
 #define KIND_other(...)
 #define HOOK(shape, library, name, result, parameters, arguments, bytes, alignment) KIND_##shape(name, bytes)
 
@@ -135,5 +134,4 @@ constexpr bool placeable(Kind kind) noexcept { return kPlaceable[static_cast<siz
 #undef KIND_release
 #undef KIND_ask
 #undef KIND_answer
-#undef KIND_watch
 #undef KIND_other

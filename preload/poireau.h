@@ -19,6 +19,14 @@ enum {
   POIREAU_DROP_OTHERS,
   POIREAU_DROPS
 };
+/* What pointers point at that system calls are given. */
+enum {
+  POIREAU_POINTER_STACK, /* the calling thread's */
+  POIREAU_POINTER_DATA,  /* of the program or a library */
+  POIREAU_POINTER_HEAP,  /* anywhere else */
+  POIREAU_POINTER_HOME,  /* a sampled or protected block, live or freed */
+  POIREAU_POINTERS
+};
 /* Sizes from 2^(n-1) up to below 2^n bytes; class 0 is size 0. */
 enum { POIREAU_SIZE_CLASSES = 48 };
 

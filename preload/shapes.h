@@ -183,5 +183,4 @@ Result answer_of([[maybe_unused]] void* ptr, size_t usable, [[maybe_unused]] siz
 #define SHAPE_answer(name, result, parameters, arguments, bytes, alignment) \
   HOOK_EXPORT result name parameters { return bytes; }
 
-#define SHAPE_watch(...)
 #define SHAPE_other(...)

@@ -13,6 +13,7 @@ struct Stats {
   // Cycles: what samples took, and what threads did that only came to look, each time up to Metered::kLongest; and all
   // beyond that, which mostly are waits for a processor.
   std::atomic<uint64_t> for_samples, for_visits, overlong;
+  std::atomic<uint64_t> pointers[POIREAU_POINTERS];
   std::atomic<uint64_t> unplaced[POIREAU_DROPS][POIREAU_SIZE_CLASSES];
 
   [[nodiscard]] uint64_t cycles() const noexcept {

@@ -3,6 +3,7 @@
 #include <elf.h>
 #include <link.h>
 
+#include <algorithm>
 #include <cstring>
 
 namespace poireau {
@@ -57,7 +58,10 @@ uint32_t gnu_hash(const char* name) noexcept {
 const ElfW(Sym) * find_in(const Tables& tables, const char* name, uint32_t hash) noexcept {
   if (tables.hash == nullptr || tables.symbols == nullptr || tables.names == nullptr) return nullptr;
   const uint32_t buckets = tables.hash[0], first = tables.hash[1], bloom_words = tables.hash[2];
-  if (buckets == 0) return nullptr;
+  if (buckets == 0 || bloom_words == 0) return nullptr;
+  const auto* bloom = reinterpret_cast<const ElfW(Addr)*>(tables.hash + 4);
+  const ElfW(Addr) seen = bloom[hash / 64 % bloom_words];
+  if ((seen >> hash % 64 & seen >> (hash >> tables.hash[3]) % 64 & 1) == 0) return nullptr;
   const auto* bucket = tables.hash + 4 + bloom_words * (sizeof(ElfW(Addr)) / sizeof(uint32_t));
   const uint32_t* chain = bucket + buckets;
   for (uint32_t i = bucket[hash % buckets]; i >= first; ++i) {
@@ -71,17 +75,39 @@ const ElfW(Sym) * find_in(const Tables& tables, const char* name, uint32_t hash)
   return nullptr;
 }
 
+void* address_of(const ElfW(Sym) & symbol, const link_map& file) noexcept {
+  void* address = reinterpret_cast<void*>(file.l_addr + symbol.st_value);
+  return ELF64_ST_TYPE(symbol.st_info) == STT_GNU_IFUNC ? reinterpret_cast<void* (*)()>(address)() : address;
+}
+
+const char* behind(const char* name) noexcept { return name + std::strlen(name) + 1; }
+
 }  // namespace
 
 void* find(const char* name, const link_map* first) noexcept {
   const uint32_t hash = gnu_hash(name);
-  for (const link_map* file = first; file != nullptr; file = file->l_next) {
-    const ElfW(Sym)* symbol = find_in(tables_of(*file), name, hash);
-    if (symbol == nullptr) continue;
-    void* address = reinterpret_cast<void*>(file->l_addr + symbol->st_value);
-    return ELF64_ST_TYPE(symbol->st_info) == STT_GNU_IFUNC ? reinterpret_cast<void* (*)()>(address)() : address;
-  }
+  for (const link_map* file = first; file != nullptr; file = file->l_next)
+    if (const ElfW(Sym)* symbol = find_in(tables_of(*file), name, hash); symbol != nullptr)
+      return address_of(*symbol, *file);
   return nullptr;
+}
+
+void find_all(const char* names, std::span<void*> out, const link_map* first) noexcept {
+  constexpr size_t kAtATime = 64;
+  for (size_t begin = 0; begin < out.size(); begin += kAtATime) {
+    const std::span some = out.subspan(begin, std::min(kAtATime, out.size() - begin));
+    uint32_t hashes[kAtATime];
+    const char* const first_name = names;
+    for (size_t i = 0; i < some.size(); ++i, names = behind(names)) hashes[i] = gnu_hash(names);
+    for (const link_map* file = first; file != nullptr; file = file->l_next) {
+      const Tables tables = tables_of(*file);
+      const char* name = first_name;
+      for (size_t i = 0; i < some.size(); ++i, name = behind(name)) {
+        const ElfW(Sym)* const symbol = some[i] == nullptr ? find_in(tables, name, hashes[i]) : nullptr;
+        if (symbol != nullptr) some[i] = address_of(*symbol, *file);
+      }
+    }
+  }
 }
 
 const link_map* program(const link_map* any) noexcept {

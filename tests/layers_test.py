@@ -20,7 +20,10 @@ CXX: Layers = {
     "base": ("preload/base/*", ""),
     "config": ("config/*", "base"),
     "tracked_alloc": ("tracked_alloc/*", "base"),
-    "tables": ("preload/hooks.def preload/event.def preload/rows.h preload/kinds.* preload/poireau.h", "base"),
+    "tables": (
+        "preload/hooks.def preload/syscalls.def preload/event.def preload/rows.h preload/kinds.* preload/poireau.h",
+        "base",
+    ),
     "facts": (
         "preload/process.* preload/module.* preload/symbols.* preload/sandbox.* preload/stats.* preload/exponential.h "
         "preload/thread.* preload/clock.* preload/voice.* preload/descriptors.h preload/build_id.*",
@@ -29,7 +32,7 @@ CXX: Layers = {
     "callers": ("preload/callers.*", "base config facts"),
     "sampler": ("preload/sampler.*", "base config facts callers"),
     "bootstrap": ("preload/bootstrap.*", "base config tracked_alloc"),
-    "real": ("preload/real.*", "base config tables facts bootstrap"),
+    "real": ("preload/real.* preload/calls*", "base config tables facts bootstrap"),
     "stack": ("preload/stack* preload/depot.*", "base config facts tracked_alloc"),
     "events": (
         "preload/event.h preload/ctf* preload/trace* preload/sink* preload/lttng/* preload/describe_events.cc",
@@ -42,19 +45,20 @@ CXX: Layers = {
     ),
     "governor": ("preload/governor.* preload/auto_period.*", "base config tables facts"),
     "report": (
-        "preload/report.* preload/report_text.*",
+        "preload/report.* preload/report_text.* preload/notes.*",
         "base config tables facts stack events journal governor tracked_alloc",
     ),
     "sweep": ("preload/stop.* preload/repeat.* preload/sweep* preload/disposition.h", "base config tables facts real tracked_alloc"),
     "faults": ("preload/faults.*", "base config tables facts real stack report sweep tracked_alloc"),
     "sampled": (
-        "preload/sampled* preload/control.h",
-        "base config tables facts callers sampler bootstrap real stack events journal report faults governor "
+        "preload/sampled* preload/protect.* preload/protect_budget.* preload/control.h",
+        "base config tables facts callers sampler bootstrap real stack events journal report faults governor sweep "
         "tracked_alloc",
     ),
     "hooks": (
-        "preload/hooks.h preload/hooks.cc preload/operators.* preload/wraps* preload/loads.* "
-        "preload/extension.* preload/extensions.* preload/shapes.h preload/reentry.h preload/real_direct.*",
+        "preload/hooks.h preload/hooks.cc preload/operators.* preload/wraps* preload/pieces.* preload/loads.* "
+        "preload/extension.* preload/extensions.* preload/shapes.h preload/protected.h preload/reentry.h "
+        "preload/real_direct.*",
         "base config tables facts sampler real stack report faults sampled sweep tracked_alloc",
     ),
     "wire": ("preload/control_request.* preload/control_answer.*", "base"),

@@ -28,7 +28,8 @@ EVERY_LIBRARY = [
 
 def hooks(*families: str) -> list[str]:
     rows = re.findall(r"^HOOK\(\w+, (\w+), (\w+),", (ROOT / "preload" / "hooks.def").read_text(), re.MULTILINE)
-    return [name for family, name in rows if family in families]
+    calls = re.findall(r"^CALL\((\w+),", (ROOT / "preload" / "syscalls.def").read_text(), re.MULTILINE)
+    return [name for family, name in rows if family in families] + (calls if "libc" in families else [])
 
 
 def product(preset: str, name: str = "libpoireau.so") -> Path:
@@ -71,7 +72,7 @@ def sections(path: Path) -> dict[str, int]:
 
 
 @pytest.mark.parametrize(("preset", "name"), EVERY_LIBRARY)
-def test_exports_are_the_rows_of_hooks_def(preset: str, name: str) -> None:
+def test_exports_are_the_rows_of_hooks_def_and_syscalls_def(preset: str, name: str) -> None:
     exported = Counter(symbol for _, _, section, symbol in dynamic_symbols(product(preset, name)) if section != "UND")
     assert exported == Counter(hooks(*PRODUCTS[name]))
 
@@ -141,9 +142,9 @@ def test_static_tls_stays_within_a_cache_line(preset: str, name: str) -> None:
 
 
 @pytest.mark.parametrize(("preset", "name"), EVERY_LIBRARY)
-def test_library_stays_under_232_kib(preset: str, name: str) -> None:
+def test_library_stays_under_260_kib(preset: str, name: str) -> None:
     text, data = output("size", product(preset, name)).splitlines()[1].split()[:2]
-    assert int(text) + int(data) < 232 << 10
+    assert int(text) + int(data) < 260 << 10
 
 
 BUDGET = {"malloc": 5, "free": 4, "calloc": 9, "realloc": 8}  # instructions up to and with the jump to the allocator
@@ -169,7 +170,8 @@ def test_every_hot_path_ends_in_a_tail_jump(preset: str) -> None:
     for name, families in PRODUCTS.items():
         functions = instructions(product(preset, name))
         rows = re.findall(r"^HOOK\((\w+), (\w+), (\w+),", (ROOT / "preload" / "hooks.def").read_text(), re.MULTILINE)
-        for shape, family, hook in rows:
+        calls = [("call", "libc", call) for call in hooks("libc") if call not in {row[2] for row in rows}]
+        for shape, family, hook in rows + calls:
             if family not in families or shape in ("other", "answer"):
                 continue
             body = functions[hook]

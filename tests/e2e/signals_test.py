@@ -109,7 +109,8 @@ def test_in_an_inherited_sandbox_a_program_that_calls_sigaction_has_guards(progr
 
 @pytest.mark.parametrize("how", ["untouched", "info+once+stack", "plain+full+open", "signal", "sysv"])
 def test_a_static_programs_handlers_are_kept_too(program, library, run_bare, how):
-    rows = re.findall(r"^HOOK\(\w+, libc, (\w+),", (ROOT / "preload" / "hooks.def").read_text(), re.MULTILINE)
+    tables = "".join((ROOT / "preload" / name).read_text() for name in ("hooks.def", "syscalls.def"))
+    rows = re.findall(r"^(?:HOOK\(\w+, libc, |CALL\()(\w+),", tables, re.MULTILINE)
     wraps = [f"-Wl,--wrap={name}" for name in rows]
     static = program("signals.c", "-static", library.parent / "libpoireau.a", *wraps)
     for cause in CAUSES:
