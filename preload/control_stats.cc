@@ -9,6 +9,8 @@
 #include "preload/counters.h"
 #include "preload/governor.h"
 #include "preload/poireau.h"
+#include "preload/protect.h"
+#include "preload/protection.h"
 #include "preload/stack.h"
 #include "preload/stats.h"
 #include "preload/trace.h"
@@ -70,6 +72,30 @@ void add_live(Answer& answer) noexcept {
   answer.end();
 }
 
+constexpr char kProtection[] =
+    "allocations allocated_bytes reallocations deallocations of_2_mib of_1_gib guarded unprotected live live_bytes "
+    "placed open_dead open_dead_bytes closed_dead closed_with_run closed_alone recycled runs frames mappings "
+    "arena_bytes table_bytes addresses_bytes sweeps sweeps_given_up swept_bytes freed freed_bytes kept kept_bytes "
+    "sweep_cycles";
+constexpr char kRefusals[] = "size memory addresses mappings busy sandbox";
+constexpr char kPointers[] = "stack data heap home";
+constexpr size_t kProtectionNumbers = offsetof(poireau_protection, refused) / sizeof(uint64_t);
+static_assert(words_in(kProtection) == kProtectionNumbers && words_in(kRefusals) == POIREAU_REFUSALS &&
+              words_in(kPointers) == POIREAU_POINTERS);
+
+void add_protection(Answer& answer) noexcept {
+  if (!protect::armed()) return;
+  poireau_protection said;
+  gather(said);
+  answer.begin("protection", '{').text("engine", protect::engine());
+  add_numbers(answer, kProtection, {reinterpret_cast<const uint64_t*>(&said), kProtectionNumbers});
+  answer.begin("refused", '{');
+  add_numbers(answer, kRefusals, said.refused);
+  answer.end().begin("pointers", '{');
+  add_numbers(answer, kPointers, std::bit_cast<std::array<uint64_t, POIREAU_POINTERS>>(stats.pointers));
+  answer.end().end();
+}
+
 void add_control(Answer& answer) noexcept {
   answer.begin("control", '{');
   add_numbers(answer, kCounts, std::bit_cast<std::array<uint64_t, sizeof(Counts) / sizeof(uint64_t)>>(counts()));
@@ -101,6 +127,7 @@ void add_stats(Answer& answer) noexcept {
   add_governor(answer);
   add_drops(answer);
   add_live(answer);
+  add_protection(answer);
   add_control(answer);
 }
 

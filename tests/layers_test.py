@@ -26,7 +26,7 @@ CXX: Layers = {
     ),
     "facts": (
         "preload/process.* preload/module.* preload/symbols.* preload/sandbox.* preload/stats.* preload/exponential.h "
-        "preload/thread.* preload/clock.* preload/voice.* preload/descriptors.h preload/build_id.*",
+        "preload/pools.* preload/thread.* preload/clock.* preload/voice.* preload/descriptors.h preload/build_id.*",
         "base config tables",
     ),
     "callers": ("preload/callers.*", "base config facts"),
@@ -63,7 +63,7 @@ CXX: Layers = {
     "wire": ("preload/control_request.* preload/control_answer.*", "base"),
     "native": ("poireau/native/*", "base tables events tracked_alloc"),
     "above": (
-        "preload/lifecycle.* preload/control.cc preload/control_socket.* "
+        "preload/lifecycle.* preload/own.cc preload/protection.* preload/control.cc preload/control_socket.* "
         "preload/control_options.* preload/control_stats.* preload/control_verbs.*",
         "base config tables facts callers sampler bootstrap real stack events journal report faults governor sampled "
         "sweep hooks wire tracked_alloc",
