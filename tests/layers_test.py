@@ -84,7 +84,7 @@ PYTHON: Layers = {
     "analysis": (
         "poireau/selection.py poireau/views.py poireau/stacks.py poireau/diff.py poireau/grouping.py poireau/naming.py "
         "poireau/windows.py poireau/preamble.py poireau/leaks.py poireau/leak_*.py poireau/reached.py "
-        "poireau/suppress*.py poireau/misuse.py poireau/series.py",
+        "poireau/suppress*.py poireau/misuse.py poireau/series.py poireau/phases.py",
         "errors text events estimate model",
     ),
     "report": ("poireau/report/*", "errors ours text events estimate model analysis"),
