@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "config/callers.h"
+#include "config/protect.h"
 #include "config/values.h"
 
 namespace poireau::config {

@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from poireau import core_file, naming, scan, scan_areas, scan_holders, scan_mapped, scan_modules, scan_target
+from poireau import core_file, naming, scan, scan_areas, scan_dangling, scan_holders, scan_mapped
 from poireau.errors import Failure
 from poireau.model import ALIVE, FATES, Heap
 from poireau.processes import REGION
 from poireau.scan import Seen
 from poireau.scan_holders import Place, Words
-from poireau.scan_library import IN_KERNEL, IN_REGISTER, REACHED, Gone, ranges
+from poireau.scan_library import IN_KERNEL, IN_REGISTER, REACHED, Gone
 from poireau.stacks import NOWHERE, Stacks
 from poireau.text import as_size, duration, plain
 

@@ -62,7 +62,7 @@ void add_drops(Answer& answer) noexcept {
 /// [class, blocks, bytes, sum of their periods]
 void add_live(Answer& answer) noexcept {
   answer.begin("live_by_class", '[');
-  for (unsigned block_class = 0; block_class < tracked_alloc::kClasses; ++block_class) {
+  for (unsigned block_class = tracked_alloc::kFirstClass; block_class < tracked_alloc::kClasses; ++block_class) {
     const auto share = std::bit_cast<std::array<uint64_t, 3>>(tracked_alloc::share_of(block_class));
     if (share[0] == 0) continue;
     answer.begin({}, '[').number({}, block_class);

@@ -2,6 +2,7 @@
 
 #include "preload/hooks.h"
 #include "preload/operators.h"
+#include "preload/protect.h"
 #include "tracked_alloc/tracked_alloc.h"
 
 using namespace poireau;
@@ -9,8 +10,13 @@ using namespace poireau;
 namespace {
 
 void reroute() noexcept {
+  hooks::protect(false);
+  operators::protect(false);
   hooks::route();
   operators::classify();
+  if (!protect::armed()) return;
+  hooks::protect(true);
+  operators::protect(true);
 }
 
 }  // namespace

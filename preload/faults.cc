@@ -176,7 +176,7 @@ void look_into(void* given) noexcept {
   const tracked_alloc::Verdict verdict = tracked_alloc::judge_access(fault.address);
   if (verdict.finding == Finding::not_ours) return;
   if (verdict.finding == Finding::open) {
-    fault.settled = !executes && worth_repeating(fault);
+    fault.settled = !executes && (tracked_alloc::reopen(fault.address) || worth_repeating(fault));
     return;
   }
   report::tell({.error = error_of(verdict.finding),

@@ -90,6 +90,9 @@ uint64_t period() noexcept {
 }
 
 uint64_t guard() noexcept {
+  using Which = config::Protect::Which;
+  if (options.protect.which() == Which::off) return kGuardOff;
+  if (options.protect.which() == Which::all) return kGuardAll;
   const uint64_t asked = value(options.guard);
   return asked == kGuardGoverned && value(options.sample_period) == 1 ? kGuardAll : asked;
 }

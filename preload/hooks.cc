@@ -1,12 +1,13 @@
 #include "preload/hooks.h"
 
 #include "preload/module.h"
+#include "preload/protected.h"
 #include "preload/reentry.h"
 #include "preload/shapes.h"
 
 using namespace poireau;
 
-#define LIBC_ROW(shape, library, ...) SHAPE_##shape(__VA_ARGS__)
+#define LIBC_ROW(shape, library, ...) SHAPE_##shape(__VA_ARGS__) PROTECTED_##shape(__VA_ARGS__)
 #include "preload/rows.h"
 
 namespace poireau::hooks {
@@ -14,7 +15,7 @@ namespace {
 
 void* reallocarray_over_realloc(void* ptr, size_t count, size_t size) noexcept {
   size_t bytes;
-  if (!__builtin_mul_overflow(count, size, &bytes)) return real.realloc(ptr, bytes);
+  if (!__builtin_mul_overflow(count, size, &bytes)) return unprotected().realloc(ptr, bytes);
   errno = ENOMEM;
   return nullptr;
 }
@@ -49,6 +50,15 @@ template <typename Form>
 #define ROUTE_ask(name)
 #define ROUTE_other(name)
 #define LIBC_ROW(shape, library, name, ...) ROUTE_##shape(name)
+#include "preload/rows.h"
+}
+
+[[gnu::cold]] void protect(bool on) noexcept {
+  if (on) {
+    beneath = real;
+    __atomic_store_n(&plain, &beneath, __ATOMIC_RELEASE);
+  }
+#define LIBC_ROW(shape, library, name, ...) ARM_##shape(name)
 #include "preload/rows.h"
 }
 

@@ -100,11 +100,15 @@ bool write_death(Record& record, const Block& block, const event::Free& event, u
 
 }  // namespace
 
-void born(const tracked_alloc::Home& home) noexcept {
+void hidden(const tracked_alloc::Home& home) noexcept {
   if ((home.note & (kBirthOwed | kDeathOwed)) != 0) {
     if (trace::wanted()) never_written.fetch_add(1, std::memory_order_relaxed);
     if ((home.note & (kFile | kGhost)) != 0) record_of(home.id).note.store(kGhost, std::memory_order_relaxed);
   }
+}
+
+void born(const tracked_alloc::Home& home) noexcept {
+  hidden(home);
   tell_birth<event::Alloc>(home.id);
 }
 
@@ -140,7 +144,8 @@ void erred(const Error& error) noexcept {
   event.time = clock::nanoseconds(clock::ticks());
   event.frames = error.frames;
   if (error.block != 0)
-    if (const auto place = tracked_alloc::region::find(error.block); place.ours)
+    if (const auto place = tracked_alloc::region::find(error.block);
+        place.ours && is_sampled(record_of(place.id).birth))
       event.id = number_of(place.id, record_of(place.id));
   if (sink::listens(event::Type::error)) tell_listeners(event, 0, event.frames, event.thread);
   if (!trace::wanted()) return;

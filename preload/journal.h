@@ -12,6 +12,8 @@ namespace poireau::journal {
 
 /// A block that has just got its home; nobody else knows of it yet.
 void born(const tracked_alloc::Home& home) noexcept;
+/// A block that has just got its home and is not to be told of.
+void hidden(const tracked_alloc::Home& home) noexcept;
 /// A block that has another size and birth in the home that it had.
 void resized(tracked_alloc::region::Id id) noexcept;
 /// A claimed block that is about to be finished, by the function of that name.

@@ -20,6 +20,7 @@
 #include "preload/module.h"
 #include "preload/operators.h"
 #include "preload/process.h"
+#include "preload/protect.h"
 #include "preload/protection.h"
 #include "preload/real.h"
 #include "preload/report.h"
@@ -53,6 +54,25 @@ enum class Phase { untouched, resolving, resolved, configuring, done };
 constinit std::atomic<Phase> phase{Phase::untouched};
 
 bool advance(Phase from, Phase to) noexcept { return phase.compare_exchange_strong(from, to); }
+
+/// Blocks that are not sampled are protected from here on, if they are to be. Where we are part of the program, as soon
+/// as libc is all there.
+void protect_all() noexcept {
+  if (!protect::arm()) return;
+  hooks::protect(true);
+  operators::protect(true);
+}
+
+void watch_calls() noexcept {
+  using enum wraps::Watching;
+  const SyscallCheck check = options.syscall_check.load(std::memory_order_relaxed);
+  if (sampled::dormant())
+    wraps::watch_calls(none);
+  else if (protect::armed())
+    wraps::watch_calls(check == SyscallCheck::off ? passing : all);
+  else
+    wraps::watch_calls(check == SyscallCheck::on ? failures : none);
+}
 
 /// Why this process is not to be sampled; empty: it is.
 std::string_view reason_to_sleep(bool secure) noexcept {
@@ -92,6 +112,7 @@ void introduce(std::string_view sleeping) noexcept {
   if (tracked_alloc::begun())
     text << ", stacks by " << stack::unwinder() << ", guards by "
          << std::string_view(tracked_alloc::pages::name_of(tracked_alloc::mechanism()));
+  if (protect::armed()) text << ", protecting all by " << protect::engine();
   if (!in_the_open()) text << "; in a seccomp sandbox";
   voice::say(text.view());
 }
@@ -106,16 +127,16 @@ void configure() noexcept {
   const std::string_view sleeping = reason_to_sleep(secure);
   if (!sleeping.empty())
     sampled::set_dormant();
-  else if (options.guard.load(std::memory_order_relaxed) != kGuardOff)
+  else if (governor::guard() != kGuardOff || options.protect.beyond_samples())
     faults::expect_guards();
-  const SyscallCheck check = options.syscall_check.load(std::memory_order_relaxed);
-  wraps::watch_calls(sleeping.empty() && check == SyscallCheck::on ? wraps::Watching::failures : wraps::Watching::none);
   if (!secure) trace::look_at_environment(environ);
   journal::set_allocator(module_of(reinterpret_cast<const void*>(next.malloc)).path);
   if (sleeping.empty()) control::begin();
   if (!linked_in()) sampled::allow_homes();
   hooks::route();
   operators::classify();
+  if (!linked_in()) protect_all();
+  watch_calls();
   if (log_level() >= LogLevel::info) introduce(sleeping);
   if (log_level() >= LogLevel::info && in_the_open() && !sys::file_info(STDERR_FILENO, standard_error))
     standard_error = {};
@@ -133,6 +154,10 @@ void in_fork_child() noexcept {
 [[gnu::constructor]] void load() noexcept {
   start();
   sampled::allow_homes();
+  if (linked_in()) {
+    protect_all();
+    watch_calls();
+  }
   if (!sampled::dormant()) {
     // What loads a library does so here, not in the middle of some malloc.
     if (options.unwinder.load(std::memory_order_relaxed) == Unwinder::libunwind) sampled::prepare_homes();

@@ -6,6 +6,7 @@
 
 #include "preload/base/sys.h"
 #include "preload/module.h"
+#include "preload/protected.h"
 #include "preload/reentry.h"
 #include "preload/shapes.h"
 #include "preload/symbols.h"
@@ -27,8 +28,8 @@ namespace {
 void* block(size_t size, size_t alignment) noexcept {
   size = std::max<size_t>(size, 1);
   if (!std::has_single_bit(alignment) || size > SIZE_MAX - alignment) return nullptr;
-  if (alignment <= kAnyType) return real.malloc(size);
-  return real.aligned_alloc(alignment, (size + alignment - 1) & -alignment);
+  if (alignment <= kAnyType) return unprotected().malloc(size);
+  return unprotected().aligned_alloc(alignment, (size + alignment - 1) & -alignment);
 }
 
 /// A program of C has no operator new in sight even when a plugin of it brought the C++ runtime along: then it is the
@@ -102,7 +103,8 @@ template <typename... Arguments>
   fail((offsetof(Functions, name) - offsetof(Functions, _Znwm)) / sizeof(Form), __builtin_return_address(0), \
        UNPACK arguments)
 
-#define CXX_ROW(shape, library, ...) SHAPE_##shape(__VA_ARGS__) OPERATOR_##shape(__VA_ARGS__)
+#define CXX_ROW(shape, library, ...) \
+  SHAPE_##shape(__VA_ARGS__) OPERATOR_##shape(__VA_ARGS__) PROTECTED_##shape(__VA_ARGS__)
 #include "preload/rows.h"
 
 namespace poireau::operators {
@@ -177,6 +179,11 @@ struct News {
   } else {
     for (size_t at = 0; at < kNews; ++at) use_allocators(form[at], forms_of(next)[at], ours.through[at]);
   }
+}
+
+[[gnu::cold]] void protect(bool on) noexcept {
+#define CXX_ROW(shape, library, name, ...) ARM_##shape(name)
+#include "preload/rows.h"
 }
 
 }  // namespace poireau::operators

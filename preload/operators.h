@@ -10,4 +10,7 @@ void complete() noexcept;
 /// relocated by now: it tries the next operator new.
 void classify() noexcept;
 
+/// As hooks::protect, and behind it.
+void protect(bool on) noexcept;
+
 }  // namespace poireau::operators

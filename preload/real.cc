@@ -22,6 +22,8 @@ namespace poireau {
 
 constinit Functions next{};
 constinit Functions real{};
+constinit Functions beneath{};
+constinit const Functions* plain = &real;
 
 namespace {
 

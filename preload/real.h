@@ -22,6 +22,12 @@ struct Functions {
 /// What the hooks jump to: `next`, or what stands in for it. The malloc family is complete once `next` is known.
 [[gnu::visibility("hidden")]] extern constinit Functions real;
 
+/// What `real` was before it came to lead to protection (protected.h). All nullptr until then.
+[[gnu::visibility("hidden")]] extern constinit Functions beneath;
+/// `real`, or `beneath` where that is something else: for requests of our own, and those that get no protection.
+[[gnu::visibility("hidden")]] extern constinit const Functions* plain;
+[[nodiscard]] inline const Functions& unprotected() noexcept { return *__atomic_load_n(&plain, __ATOMIC_ACQUIRE); }
+
 /// Fills `next`. Takes no lock and no memory: it may be called from the loader's own first malloc.
 void resolve() noexcept;
 

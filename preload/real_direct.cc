@@ -12,6 +12,8 @@ namespace poireau {
 
 constinit Functions next{};
 constinit Functions real{};
+constinit Functions beneath{};
+constinit const Functions* plain = &real;
 
 void resolve() noexcept {
 #define LIBC_ROW(shape, library, name, ...) next.name = next_##name;
@@ -27,5 +29,6 @@ std::string_view malloc_of_another() noexcept { return {}; }
 // Here operator new is left to the C++ runtime; what it asks malloc for is counted there.
 void operators::complete() noexcept {}
 void operators::classify() noexcept {}
+void operators::protect(bool) noexcept {}
 
 }  // namespace poireau

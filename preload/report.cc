@@ -10,6 +10,7 @@
 #include "preload/base/text.h"
 #include "preload/depot.h"
 #include "preload/journal.h"
+#include "preload/notes.h"
 #include "preload/report_text.h"
 #include "preload/stack.h"
 #include "preload/voice.h"
@@ -57,7 +58,14 @@ uint64_t mark_of(const Report& report, Frames frames) noexcept {
 
 }  // namespace
 
-void tell(const Report& report) noexcept {
+void tell(const Report& given) noexcept {
+  Report report = given;
+  tracked_alloc::Block remapped{};
+  if (given.block != nullptr && tracked_alloc::remap::owns(given.block->address)) {
+    remapped = *given.block;
+    notes::look_up(remapped);
+    report.block = &remapped;
+  }
   met.fetch_add(1, std::memory_order_relaxed);
   const OnError then = options.on_error.load(std::memory_order_relaxed);
   const bool last_words = then == OnError::abort;

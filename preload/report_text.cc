@@ -188,7 +188,11 @@ void add_frames(Page& page, Frames frames) noexcept {
 [[gnu::noinline]] void add_event(Page& page, std::string_view what, uint64_t time, uint32_t thread,
                                  Frames frames) noexcept {
   Text text;
-  text << "  " << what << Since{time} << " by thread " << thread;
+  text << "  " << what;
+  if (time == 0)
+    text << ", not sampled: when and by which thread is not known";
+  else
+    text << Since{time} << " by thread " << thread;
   page.add(text << (frames.empty() ? "" : ":"));
 }
 

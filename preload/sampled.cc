@@ -13,6 +13,7 @@
 #include "preload/governor.h"
 #include "preload/journal.h"
 #include "preload/process.h"
+#include "preload/protect.h"
 #include "preload/sink.h"
 #include "preload/stats.h"
 #include "preload/thread.h"
@@ -81,6 +82,7 @@ void notice_fork() noexcept {
   if (!next_turn.compare_exchange_strong(due, now + millisecond, std::memory_order_relaxed)) return;
   if (governor::look(now)) tell_period();
   control::serve();
+  if (protect::armed()) protect::refill(now);
   const uint64_t rest = std::min(256 * (clock::ticks() - now), 50 * millisecond);
   if (rest > millisecond) next_turn.store(now + rest, std::memory_order_relaxed);
 }
@@ -152,6 +154,7 @@ void* early_resize(const Request& request, void* ptr) noexcept {
 
 void set_ready() noexcept { ready.store(true, std::memory_order_release); }
 void set_dormant() noexcept { asleep.store(true, std::memory_order_relaxed); }
+const void* asker() noexcept { return asking; }
 bool dormant() noexcept { return asleep.load(std::memory_order_relaxed); }
 
 void forked() noexcept {
@@ -165,6 +168,7 @@ void forked() noexcept {
   clock::forked();
   tracked_alloc::forked(process::next_seed());
   journal::forked();
+  protect::forked();
   sink::forked();
   governor::begin();
   control::forked();

@@ -1,5 +1,6 @@
 #pragma once
 #include <cstddef>
+#include <string_view>
 
 #include "preload/kinds.h"
 #include "preload/sampler.h"
@@ -91,6 +92,9 @@ void check_all() noexcept;
 /// The same a part at a time, some 20 us long. What was told of is counted, but not told again.
 struct Check {
   tracked_alloc::region::Id at{};   // where it goes on; all-zero: at the beginning
+  bool homes_done = false;          // then come runs of remapped blocks
+  size_t run = 0;
+  std::string_view found_by = "verify";
   uint64_t blocks = 0, errors = 0;  // looked at, and of them with changed bytes around them
 };
 /// False: that was the end.
@@ -105,6 +109,8 @@ void set_ready() noexcept;
 /// No request is to be sampled in this process, whatever the options say.
 void set_dormant() noexcept;
 [[nodiscard]] bool dormant() noexcept;
+/// Whose request it is that this thread is asking the real allocator for; nullptr: nobody's that we know of.
+[[nodiscard]] const void* asker() noexcept;
 /// A fork child with its own thread state: forgets what the parent counted.
 void forked() noexcept;
 

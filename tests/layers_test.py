@@ -45,19 +45,20 @@ CXX: Layers = {
     ),
     "governor": ("preload/governor.* preload/auto_period.*", "base config tables facts"),
     "report": (
-        "preload/report.* preload/report_text.*",
+        "preload/report.* preload/report_text.* preload/notes.*",
         "base config tables facts stack events journal governor tracked_alloc",
     ),
     "sweep": ("preload/stop.* preload/repeat.* preload/sweep* preload/disposition.h", "base config tables facts real tracked_alloc"),
     "faults": ("preload/faults.*", "base config tables facts real stack report sweep tracked_alloc"),
     "sampled": (
-        "preload/sampled* preload/control.h",
-        "base config tables facts callers sampler bootstrap real stack events journal report faults governor "
+        "preload/sampled* preload/protect.* preload/protect_budget.* preload/control.h",
+        "base config tables facts callers sampler bootstrap real stack events journal report faults governor sweep "
         "tracked_alloc",
     ),
     "hooks": (
         "preload/hooks.h preload/hooks.cc preload/operators.* preload/wraps* preload/pieces.* preload/loads.* "
-        "preload/extension.* preload/extensions.* preload/shapes.h preload/reentry.h preload/real_direct.*",
+        "preload/extension.* preload/extensions.* preload/shapes.h preload/protected.h preload/reentry.h "
+        "preload/real_direct.*",
         "base config tables facts sampler real stack report faults sampled sweep tracked_alloc",
     ),
     "wire": ("preload/control_request.* preload/control_answer.*", "base"),

@@ -251,7 +251,7 @@ Home allocate(const Wanted& wanted, const Policy& policy) noexcept {
   if (wanted.zeroed && !found.fresh) std::memset(pointer(record.address), 0, record.room);
   surround_with_noise(record);
   weigh(record, 1).born.fetch_add(1, std::memory_order_relaxed);
-  if (wish.guarded) guarded_homes.fetch_add(1, std::memory_order_relaxed);
+  if (wish.guarded && is_sampled(wanted.birth)) guarded_homes.fetch_add(1, std::memory_order_relaxed);
   region::become(record, State::busy, State::live);
   return {pointer(record.address), Drop::none, found.id, note};
 }
@@ -311,7 +311,7 @@ void finish(const Claim& claim, const Death& death, const Policy& policy) noexce
     for (unsigned i = 0; i < leaving.count; ++i) let_go(leaving.homes[i]);
     return;
   }
-  guarded_homes.fetch_sub(1, std::memory_order_relaxed);
+  if (is_sampled(record.birth)) guarded_homes.fetch_sub(1, std::memory_order_relaxed);
   record.keepsake = keepsakes::keep(record.address, record.room);
   const bool closed =
       claim.id.area == kGibArea ? unmap_gib(record) : guards->close(pointer(record.home), record.pages * kPage);
@@ -339,6 +339,8 @@ bool resize(const Claim& claim, const Wanted& wanted) noexcept {
   record.size = wanted.size;
   record.room = now;
   record.kind = wanted.kind;
+  if (record.guarded && is_sampled(wanted.birth) != is_sampled(record.birth))
+    guarded_homes.fetch_add(is_sampled(wanted.birth) ? 1 : UINT64_MAX, std::memory_order_relaxed);
   record.birth = wanted.birth;
   weigh(record, 1).born.fetch_add(1, std::memory_order_relaxed);
   const Range behind = slack_behind(record);
@@ -393,7 +395,7 @@ void look_for_writes() noexcept {
 
 Census census() noexcept {
   Census sum{.guarded = guarded_homes.load()};
-  for (unsigned block_class = 0; block_class < kClasses; ++block_class) {
+  for (unsigned block_class = kFirstClass; block_class < kClasses; ++block_class) {
     const Share share = share_of(block_class);
     sum.live += share.blocks;
     sum.live_bytes += share.bytes;

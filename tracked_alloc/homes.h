@@ -109,6 +109,8 @@ struct Census {
 /// Live blocks by the bits of their sizes and of the periods that they were drawn with, for who scales them: a class is
 /// close to as many of its mean block. A period of n calls is n times the size.
 constexpr unsigned kSizeBits = 48, kPeriodBits = 52, kClasses = kSizeBits * kPeriodBits;
+/// Those before it are of blocks that no period picked, and that nobody counts.
+constexpr unsigned kFirstClass = kSizeBits;
 struct Share {
   uint64_t blocks, bytes, periods;
 };

@@ -13,6 +13,8 @@ struct Birth {
   uint64_t time;                      // in ticks, never 0
   uint32_t thread, stack;
 };
+/// Or it has a home for nothing but its protection.
+constexpr bool is_sampled(const Birth& birth) noexcept { return birth.period != 0; }
 struct Death {
   uint64_t time;
   uint32_t thread, stack;

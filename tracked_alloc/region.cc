@@ -115,6 +115,7 @@ bool exists(Id id) noexcept {
 
 Place find(uintptr_t address) noexcept {
   Id id;
+  if (address >= kRemap) return {};
   if (address >= kGibs) {
     id = {kGibArea, static_cast<uint32_t>((address - kGibs) / kGib)};
     while (exists(id) && id.index > 0 && record_of(id).state() == State::part) --id.index;

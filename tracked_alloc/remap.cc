@@ -104,6 +104,9 @@ Death release(void* ptr, Note note, const Closing& closing) noexcept {
   death.block = blocks::describe(spot);
   const size_t size = death.block.size;
   death.damage = noise::look(address + size, blocks::end_of_noise(address, size, shape.capacity));
+  if (death.damage.first != 0) [[unlikely]]
+    std::memcpy(death.found_bytes, reinterpret_cast<const void*>(death.damage.first),
+                std::min(death.damage.bytes, sizeof death.found_bytes));
   if (closing.zero) std::memset(ptr, 0, size);
   const bool closed = closing.now && engines::close(run, spot.number);
   entry.died.store(died | (closed ? uint64_t{places::kClosed} : 0), std::memory_order_release);

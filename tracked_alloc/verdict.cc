@@ -90,9 +90,31 @@ bool open_with_content(region::Id id, uintptr_t page) noexcept {
   return true;
 }
 
+Verdict judge_remapped(uintptr_t address) noexcept {
+  using enum remap::Answer::Found;
+  const remap::Answer answer = remap::find(address);
+  if (answer.found == nowhere) return {};
+  const bool accessible = answer.found == live || answer.block.open;
+  return {accessible ? Finding::open : Finding::use_after_free, describe(answer.block), answer.offset};
+}
+
 }  // namespace
 
+Block describe(const remap::Block& block) noexcept {
+  Block out{};
+  out.address = block.address;
+  out.size = block.size;
+  out.room = block.room;
+  out.live = block.live;
+  out.born = block.born;
+  out.died = block.died;
+  return out;
+}
+
+bool reopen(uintptr_t address) noexcept { return remap::owns(address) && remap::open_again(address); }
+
 Verdict judge_access(uintptr_t address) noexcept {
+  if (remap::owns(address)) return judge_remapped(address);
   const Around around = look_around(address);
   if (!around.own.ours) return {};
   const bool guards_here = around.own.id.area == region::kGibArea || around.own.id.area % 2 != 0;
@@ -122,6 +144,7 @@ Verdict judge_access(uintptr_t address) noexcept {
 }
 
 bool let_through(uintptr_t address) noexcept {
+  if (remap::owns(address)) return remap::open_for_good(address);
   const uintptr_t page = page_of(address);
   const Around around = look_around(address);
   if (!around.own.ours) return false;

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "tracked_alloc/record.h"
+#include "tracked_alloc/remap.h"
 
 /// A bad address -> whose it is, and what is wrong. Knows no stacks, no text. Lock-free: for fault handlers.
 namespace poireau::tracked_alloc {
@@ -26,6 +27,8 @@ struct Block {
   Birth birth;
   Death death;  // where !live
   size_t room;  // bytes that may be used, at least `size`
+  // Of a remapped block, of whom nothing else is known than size and place: the notes (remap.h).
+  uint64_t born = 0, died = 0;
 };
 
 struct Verdict {
@@ -39,5 +42,11 @@ struct Verdict {
 /// Makes the page at `address` accessible with what a bare free() would have left there, for good: its homes are
 /// retired. False: it can't be done (no memory, a sandbox), or it is open already.
 [[nodiscard]] bool let_through(uintptr_t address) noexcept;
+
+/// Opens the page of a live block that should have been open: the kernel took it away. False: it is no such page.
+[[nodiscard]] bool reopen(uintptr_t address) noexcept;
+
+/// A remapped block, as far as that goes.
+[[nodiscard]] Block describe(const remap::Block& block) noexcept;
 
 }  // namespace poireau::tracked_alloc

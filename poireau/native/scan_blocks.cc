@@ -80,7 +80,7 @@ void Blocks::find(Memory& memory, const std::vector<Range>& homes) {
           default:
             ++wrong;
         }
-        if (!record.live()) continue;
+        if (!record.live() || !is_sampled(record.birth)) continue;
         const uint64_t offset = piece.begin + at - region::kRecords;
         const uint64_t area = offset / region::kTable, index = offset % region::kTable / sizeof(Record);
         const PoireauScanBlock block{

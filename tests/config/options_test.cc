@@ -194,6 +194,41 @@ TEST_F(OptionsTest, GuardIsAWordOrARatePerSecond) {
   EXPECT_EQ(options.guard.load(), kGuardMostRate);
 }
 
+TEST_F(OptionsTest, ProtectIsAWordOrAListOfSizesAndCallers) {
+  using Which = config::Protect::Which;
+  EXPECT_EQ(text_of("protect"), "sampled");
+  const std::pair<const char*, Which> words[] = {
+      {"all", Which::all}, {"off", Which::off}, {"64..1K, libfoo.so", Which::listed}, {"sampled", Which::sampled}};
+  for (const auto& [text, which] : words) {
+    EXPECT_EQ(put("protect", text), SetResult::ok) << text;
+    EXPECT_EQ(options.protect.which(), which) << text;
+    EXPECT_EQ(text_of("protect"), text);
+  }
+  for (const char* text : {"", ",", " , ", "..", "12x", "5..4", "..0", "4..x", "1..2..3", "a/", "all\n"})
+    EXPECT_EQ(put("protect", text), SetResult::malformed) << text;
+  for (const char* text : {"2TiB", "..2TiB", "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17"})
+    EXPECT_EQ(put("protect", text), SetResult::out_of_range) << text;
+  EXPECT_EQ(options.protect.which(), Which::sampled);
+  EXPECT_EQ(put("protect", std::string(513, 'a')), SetResult::out_of_range);
+}
+
+TEST_F(OptionsTest, ProtectListsSizesFromAndToAndFilesByTheirLastPart) {
+  const auto sizes = [](std::initializer_list<size_t> wanted, std::initializer_list<size_t> others) {
+    for (const size_t size : wanted) EXPECT_TRUE(options.protect.wants_size(size)) << size;
+    for (const size_t size : others) EXPECT_FALSE(options.protect.wants_size(size)) << size;
+  };
+  EXPECT_EQ(put("protect", "..16,64..1K, 5000,1MiB.."), SetResult::ok);
+  sizes({0, 16, 64, 100, 1024, 5000, 1 << 20, SIZE_MAX}, {17, 63, 1025, 4999, 5001, (1 << 20) - 1});
+  EXPECT_FALSE(options.protect.has_callers());
+  EXPECT_EQ(put("protect", "/usr/lib/libfoo.so, 7 , redis-server"), SetResult::ok);
+  sizes({7}, {0, 6, 8});
+  EXPECT_TRUE(options.protect.has_callers());
+  EXPECT_TRUE(options.protect.wants_caller(module_hash("libfoo.so")));
+  EXPECT_TRUE(options.protect.wants_caller(module_hash("redis-server")));
+  EXPECT_FALSE(options.protect.wants_caller(module_hash("libc.so.6")));
+  EXPECT_FALSE(options.protect.wants_caller(7));
+}
+
 TEST_F(OptionsTest, AStackIsAtMost128FramesDeep) {
   for (const char* text : {"0", "1", "0x40", "128"}) EXPECT_EQ(put("stack_depth", text), SetResult::ok) << text;
   for (const char* text : {"129", "18446744073709551616"})

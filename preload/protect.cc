@@ -1,0 +1,471 @@
+#include "preload/protect.h"
+
+#include <sys/auxv.h>
+
+#include <algorithm>
+#include <atomic>
+#include <bit>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+
+#include "config/options.h"
+#include "preload/base/sys.h"
+#include "preload/clock.h"
+#include "preload/faults.h"
+#include "preload/module.h"
+#include "preload/notes.h"
+#include "preload/process.h"
+#include "preload/protect_budget.h"
+#include "preload/real.h"
+#include "preload/report.h"
+#include "preload/sampled_blocks.h"
+#include "preload/sampled_room.h"
+#include "preload/sandbox.h"
+#include "preload/stats.h"
+#include "preload/stop.h"
+#include "preload/sweep.h"
+#include "preload/thread.h"
+#include "preload/voice.h"
+#include "tracked_alloc/remap.h"
+
+namespace poireau::protect {
+namespace {
+
+namespace remap = tracked_alloc::remap;
+using config::Protect;
+using remap::Death;
+using report::Error;
+using report::tell;
+using sampled::Loan;
+using sampled::Request;
+using sampled::Verdict;
+using sampled::Way;
+using tracked_alloc::Block;
+using tracked_alloc::Claim;
+
+constinit std::atomic<bool> is_armed{false};
+constinit bool moves_in = false;  // the size of the real allocator's blocks is known
+
+template <typename Option>
+auto value(const Option& option) noexcept {
+  return option.load(std::memory_order_relaxed);
+}
+
+/// Counted by threads that don't meet.
+struct alignas(64) Counters {
+  std::atomic<uint64_t> allocations, bytes, resized, released, of_2_mib, of_1_gib, guarded, unprotected;
+};
+constexpr unsigned kStripes = 16;
+[[gnu::section(".lbss")]] constinit Counters counters[kStripes]{};
+
+unsigned stripe() noexcept {
+  return static_cast<unsigned>(reinterpret_cast<uintptr_t>(__builtin_thread_pointer()) * 0x9e3779b97f4a7c15 >> 48);
+}
+void add(std::atomic<uint64_t> Counters::*counter, uint64_t amount = 1) noexcept {
+  (counters[stripe() % kStripes].*counter).fetch_add(amount, std::memory_order_relaxed);
+}
+
+/// What stacks and single closings may take: so much at first, so that short programs have all of them, then a share
+/// of the CPU time.
+constinit Budget stacks{20'000, 10'000}, closings{10'000, 50'000};
+
+/// A birth or a death, with its stack if that can be afforded.
+notes::Note note_of(Kind kind, const void* caller) noexcept {
+  if (stacks.spent() || value(options.stack_depth) == 0) return notes::of_caller(kind, caller);
+  const Budget::Expense expense(stacks);
+  const uint32_t stack = sampled::stack_number(caller);
+  return stack != 0 ? notes::of_stack(kind, stack) : notes::of_caller(kind, caller);
+}
+notes::Note note_of_death(const void* caller) noexcept { return note_of(Kind{}, caller); }
+
+constexpr std::string_view kReasons[] = {"of their size",
+                                         "there is no more memory for them",
+                                         "their addresses are used up",
+                                         "the program needs the mappings that are left",
+                                         "somebody else is at work on them",
+                                         "a sandbox forbids system calls"};
+static_assert(std::size(kReasons) == static_cast<size_t>(remap::Refusal::kinds));
+
+/// The first time each.
+void say_refused(remap::Refusal why) noexcept {
+  if (value(options.log) == LogLevel::off || why == remap::Refusal::size || why == remap::Refusal::busy) return;
+  Text text = voice::line();
+  text << "some blocks are not protected: " << kReasons[static_cast<size_t>(why)];
+  voice::say(text.view());
+}
+
+bool is_exhausted() noexcept {
+  using enum remap::Refusal;
+  const remap::Standing now = remap::standing();
+  uint64_t refused = 0;
+  for (const remap::Refusal why : {memory, addresses, mappings, sealed}) refused += now.refused[static_cast<size_t>(why)];
+  return refused != 0;
+}
+
+/// A block that was to be protected is not.
+[[gnu::cold, gnu::noinline]] void* go_without(bool exhausted) noexcept {
+  add(&Counters::unprotected);
+  if (!exhausted || value(options.exhausted) != Exhausted::abort) return nullptr;
+  voice::say((voice::line() << "no home for a block that is to be protected: aborting; exhausted = fallback would go on")
+                 .view());
+  std::abort();
+}
+
+[[gnu::cold, gnu::noinline]] void* allocate_large(const Request& request) noexcept {
+  constexpr size_t kMib = 1 << 20;
+  void* const home = sampled::find_guarded_home(request);
+  // What nobody can have is the real allocator's to refuse.
+  if (home == nullptr) return go_without(request.size < SIZE_MAX / 2);
+  add(&Counters::guarded);
+  if (request.size >= 2 * kMib) add(&Counters::of_2_mib);
+  if (request.size >= 1024 * kMib) add(&Counters::of_1_gib);
+  return home;
+}
+
+remap::Closing closing(bool now) noexcept { return {now, value(options.zero)}; }
+
+/// Frees a live block, and closes it at once if that is wanted and can be afforded.
+Death take(void* ptr, const void* caller) noexcept {
+  const notes::Note note = note_of_death(caller);
+  const Revoke revoke = value(options.revoke);
+  if (revoke != Revoke::governed || closings.spent()) return remap::release(ptr, note, closing(revoke == Revoke::immediate));
+  const Budget::Expense expense(closings);
+  return remap::release(ptr, note, closing(true));
+}
+
+Claim::Found found_of(Death::Found found, const remap::Block& block) noexcept {
+  switch (found) {
+    case Death::Found::done:
+      return Claim::Found::block;
+    case Death::Found::freed:
+      return Claim::Found::freed;
+    case Death::Found::inside:
+      return block.live ? Claim::Found::inside : Claim::Found::freed;
+    case Death::Found::nowhere:
+      break;
+  }
+  return Claim::Found::nowhere;
+}
+
+/// In the words of other homes.
+Claim claim_of(Claim::Found found, const remap::Block& block, const void* ptr) noexcept {
+  const auto offset = static_cast<ptrdiff_t>(reinterpret_cast<uintptr_t>(ptr) - block.address);
+  return {found, {}, describe(block), offset};
+}
+
+void tell_damage(const Block& block, const tracked_alloc::noise::Damage& damage, const unsigned char* bytes,
+                 std::string_view function, const void* caller) noexcept {
+  tell({.error = Error::short_overflow,
+        .address = damage.first,
+        .block = &block,
+        .function = function,
+        .found = {bytes, damage.bytes},
+        .caller = caller});
+}
+
+bool may_be_wrong(const Death& death, Release with, size_t size) noexcept {
+  return death.damage.first != 0 || (size != kNoSize && size != death.block.size) ||
+         !may_release(family_of(with), family_of(notes::kind_of(death.block.born)));
+}
+
+[[gnu::cold, gnu::noinline]] void tell_what_is_wrong(Death& death, Release with, size_t size,
+                                                     const void* caller) noexcept {
+  death.block.live = true;  // it was until now
+  const Block block = describe(death.block);
+  sampled::check_release(block, with, size, caller);
+  if (death.damage.first != 0) tell_damage(block, death.damage, death.found_bytes, name_of(with), caller);
+}
+
+[[gnu::cold, gnu::noinline]] bool refuse(const Death& death, const void* ptr, Release with,
+                                         const void* caller) noexcept {
+  const bool strangers = death.found == Death::Found::nowhere &&
+                         remap::find(reinterpret_cast<uintptr_t>(ptr)).found == remap::Answer::Found::nowhere;
+  if (strangers && sampled::is_memory(ptr)) return false;
+  sampled::complain(Error::invalid_free, claim_of(found_of(death.found, death.block), death.block, ptr), ptr,
+                    name_of(with), caller);
+  return true;
+}
+
+void sweep_if_due() noexcept {
+  if (sweep::due()) [[unlikely]]
+    sweep::run();
+}
+
+/// A live block that is resized where it is.
+bool resize_in_place(const Request& request, void* ptr, size_t size_before) noexcept {
+  if (request.size > remap::kMost || reinterpret_cast<uintptr_t>(ptr) % std::max<size_t>(request.alignment, 1) != 0)
+    return false;
+  if (!remap::resize(ptr, request.size, note_of(request.kind, request.caller))) return false;
+  if (zeroes(request.kind) && request.size > size_before)
+    std::memset(static_cast<char*>(ptr) + size_before, 0, request.size - size_before);
+  return true;
+}
+
+/// Where it goes that can't stay; nullptr: to the real allocator.
+void* find_other_home(const Request& request, const Verdict& verdict) noexcept {
+  if (request.size == 0) return nullptr;
+  if (verdict.period != 0 && sampled::may_have_home(request))
+    if (void* const home = sampled::find_home(request, sampled::wanted_of(request, verdict, 0)); home != nullptr)
+      return home;
+  return allocate(request);
+}
+
+/// Tells what is wrong with a block that is to be resized.
+void check(const Block& block, const Request& request) noexcept {
+  sampled::check_resize(block, request);
+  const tracked_alloc::noise::Damage damage = remap::inspect(block.address);
+  if (damage.first != 0)
+    tell_damage(block, damage, reinterpret_cast<const unsigned char*>(damage.first), name_of(request.kind),
+                request.caller);
+}
+
+/// The first thread's, near whose stack nothing is mapped. Beside another's there may be somebody's blocks.
+bool is_on_stack(const void* ptr) noexcept {
+  constexpr uintptr_t kMost = 64 << 20;
+  const auto at = reinterpret_cast<uintptr_t>(ptr), here = reinterpret_cast<uintptr_t>(__builtin_frame_address(0));
+  const uintptr_t top = getauxval(AT_RANDOM);
+  return here < top && top - here < kMost && at >= here && at < top;
+}
+
+/// A file's data. An allocator may have blocks in its own.
+bool is_in_file(const void* ptr) noexcept {
+  const link_map* const map = map_of(ptr);
+  return map != nullptr && map != map_of(next.malloc);
+}
+
+std::string_view say_why_not() noexcept {
+  if (sandbox::state() != sandbox::State::open) return "a sandbox forbids system calls";
+  sampled::prepare_homes();
+  if (!tracked_alloc::begun()) return "there are no homes";
+  if (!faults::be_armed()) return "faults can't be handled";
+  return {};
+}
+
+remap::Engine wanted_engine() noexcept {
+  switch (value(options.guard_mechanism)) {
+    case GuardMechanism::automatic:
+      return remap::Engine::automatic;
+    case GuardMechanism::userfaultfd:
+      return remap::Engine::userfaultfd;
+    case GuardMechanism::markers:
+      return remap::Engine::markers;
+    case GuardMechanism::mprotect:
+    case GuardMechanism::none:
+      break;
+  }
+  return remap::Engine::none;
+}
+
+}  // namespace
+
+bool arm() noexcept {
+  if (armed() || !options.protect.beyond_samples() || sampled::dormant()) return false;
+  std::string_view why_not = say_why_not();
+  if (why_not.empty()) {
+    stop::prepare();
+    const bool begun = remap::begin({.engine = wanted_engine(),
+                                     .seed = process::next_seed(),
+                                     .dump = value(options.core) == Core::include,
+                                     .refused = say_refused});
+    if (!begun && tracked_alloc::mechanism() == tracked_alloc::pages::Mechanism::none)
+      why_not = "there are neither remapped homes here nor guard pages";
+    moves_in = map_of(next.malloc_usable_size) == map_of(next.realloc);
+  }
+  if (!why_not.empty()) {
+    if (value(options.log) != LogLevel::off)
+      voice::say((voice::line() << "blocks that are not sampled are not protected: " << why_not).view());
+    return false;
+  }
+  stacks.begin();
+  closings.begin();
+  is_armed.store(true, std::memory_order_release);
+  return true;
+}
+
+bool armed() noexcept { return is_armed.load(std::memory_order_relaxed); }
+
+bool wants(const Request& request) noexcept {
+  if (!armed() || !sampled::can_have_home(request)) return false;
+  const auto& wanted = options.protect;
+  if (wanted.which() == Protect::Which::all) return true;
+  if (wanted.wants_size(request.size)) return true;
+  if (!wanted.has_callers()) return false;
+  const Module module = module_of(request.caller);
+  return wanted.wants_caller(module_hash(module.path.empty() ? process::program() : base_name(module.path)));
+}
+
+void* allocate(const Request& asked) noexcept {
+  Request request = asked;
+  if (const void* const asker = sampled::asker(); asker != nullptr) request.caller = asker;
+  if (!wants(request) || !std::has_single_bit(request.alignment)) return nullptr;
+  if (process::is_new_child()) [[unlikely]]
+    sampled::notice_fork();
+  void* home;
+  if (request.size <= remap::kMost && request.alignment <= remap::kMostAlignment && remap::begun()) [[likely]] {
+    home = remap::allocate({request.size, request.alignment, note_of(request.kind, request.caller), zeroes(request.kind)},
+                           stripe());
+    if (home == nullptr) [[unlikely]]
+      return go_without(is_exhausted());
+  } else {
+    home = allocate_large(request);
+    if (home == nullptr) return nullptr;
+  }
+  Counters& mine = counters[stripe() % kStripes];
+  mine.allocations.fetch_add(1, std::memory_order_relaxed);
+  mine.bytes.fetch_add(request.size, std::memory_order_relaxed);
+  return home;
+}
+
+void* move_in(const Request& request, void* ptr) noexcept {
+  if (ptr == nullptr) return allocate(request);
+  if (request.size == 0 || !moves_in || !wants(request)) return nullptr;
+  const int error = errno;
+  const size_t size = next.malloc_usable_size(ptr);
+  void* const home = size != 0 ? allocate(request) : nullptr;
+  if (home == nullptr) return nullptr;
+  std::memcpy(home, ptr, std::min(size, request.size));
+  unprotected().free(ptr);
+  errno = error;
+  return home;
+}
+
+bool is_no_block(const void* ptr, Release with, const void* caller) noexcept {
+  if (ptr == nullptr || (!is_on_stack(ptr) && !is_in_file(ptr))) return false;
+  tell({.error = Error::invalid_free,
+        .address = reinterpret_cast<uintptr_t>(ptr),
+        .function = name_of(with),
+        .caller = caller});
+  return true;
+}
+
+bool release(void* ptr, Release with, size_t size, const void* caller) noexcept {
+  Death death = take(ptr, caller);
+  if (death.found != Death::Found::done) [[unlikely]]
+    return refuse(death, ptr, with, caller);
+  add(&Counters::released);
+  if (may_be_wrong(death, with, size)) [[unlikely]]
+    tell_what_is_wrong(death, with, size, caller);
+  sweep_if_due();
+  return true;
+}
+
+void leave(void* ptr, const Request& request) noexcept {
+  const Death death = take(ptr, request.caller);
+  if (death.found == Death::Found::done)
+    add(&Counters::released);
+  else  // another thread was at it, too
+    sampled::complain(Error::resize_of_freed, claim_of(found_of(death.found, death.block), death.block, ptr), ptr,
+                      name_of(request.kind), request.caller);
+  sweep_if_due();
+}
+
+bool measure(const void* ptr, size_t& size) noexcept {
+  const remap::Answer answer = remap::find(reinterpret_cast<uintptr_t>(ptr));
+  if (answer.found != remap::Answer::Found::live || answer.offset != 0) return false;
+  size = answer.block.size;
+  return true;
+}
+
+Loan borrow(const Request& request, void* ptr) noexcept {
+  using enum Loan::Way;
+  const remap::Answer answer = remap::find(reinterpret_cast<uintptr_t>(ptr));
+  const bool live = answer.found == remap::Answer::Found::live;
+  if (!live || answer.offset != 0) {
+    const bool nowhere = answer.found == remap::Answer::Found::nowhere;
+    if (nowhere && sampled::is_memory(ptr)) return {theirs, ptr};
+    const Claim::Found found = nowhere ? Claim::Found::nowhere : live ? Claim::Found::inside : Claim::Found::freed;
+    sampled::complain(Error::resize_of_freed, claim_of(found, answer.block, ptr), ptr, name_of(request.kind),
+                      request.caller);
+    return {done, real.malloc(request.size)};  // what was there is gone
+  }
+  const Block block = describe(answer.block);
+  check(block, request);
+  bool tested = false;
+  const Verdict verdict = sampled::judge_resize(request, tested);
+  add(&Counters::resized);
+  if (verdict.period == 0 && request.size != 0 && wants(request) && resize_in_place(request, ptr, block.size)) {
+    if (tested) sampled::settle(request, verdict, true);
+    return {done, ptr};
+  }
+  if (void* const home = find_other_home(request, verdict); home != nullptr) {
+    std::memcpy(home, ptr, std::min(block.size, request.size));
+    leave(ptr, request);
+    if (tested) sampled::settle(request, verdict, true);
+    return {done, home};
+  }
+  Loan loan{lent, sampled::lent_copy(request, ptr, block.size), ptr, 0, verdict};
+  loan.verdict.way = tested ? Way::real : Way::pass;
+  if (loan.ptr != nullptr) return loan;
+  if (tested) sampled::settle(request, verdict, false);
+  return {done, nullptr};
+}
+
+bool check_some(size_t n, sampled::Check& check) noexcept {
+  static constinit std::atomic<bool> at_work{false};
+  [[gnu::section(".lbss")]] static constinit remap::Batch batch{};
+  if (!armed() || !remap::begun() || at_work.exchange(true, std::memory_order_acquire)) return false;
+  const bool there = remap::live_in_run(n, batch);
+  for (unsigned i = 0; there && i < batch.count; ++i) {
+    const remap::Block& block = batch.blocks[i];
+    const tracked_alloc::noise::Damage damage = remap::inspect(block.address);
+    ++check.blocks;
+    if (damage.first == 0) continue;
+    ++check.errors;
+    tell_damage(describe(block), damage, reinterpret_cast<const unsigned char*>(damage.first), check.found_by, nullptr);
+  }
+  at_work.store(false, std::memory_order_release);
+  return there;
+}
+
+void check_all() noexcept {
+  if (!armed()) return;
+  sampled::Check check{.found_by = "exit"};
+  const uint64_t end = clock::ticks() + clock::ticks_per_second() / 10;
+  for (size_t n = 0; check_some(n, check) && clock::ticks() < end;) ++n;
+}
+
+void refill(uint64_t now) noexcept {
+  stacks.refill(now);
+  closings.refill(now);
+}
+
+void forked() noexcept {
+  if (!armed()) return;
+  for (Counters& each : counters)
+    for (auto* counter : {&each.allocations, &each.bytes, &each.resized, &each.released, &each.of_2_mib, &each.of_1_gib,
+                          &each.guarded, &each.unprotected})
+      counter->store(0, std::memory_order_relaxed);
+  stacks.begin();
+  closings.begin();
+}
+
+Totals totals() noexcept {
+  Totals sum{};
+  for (const Counters& each : counters) {
+    sum.allocations += each.allocations.load(std::memory_order_relaxed);
+    sum.allocated_bytes += each.bytes.load(std::memory_order_relaxed);
+    sum.reallocations += each.resized.load(std::memory_order_relaxed);
+    sum.deallocations += each.released.load(std::memory_order_relaxed);
+    sum.of_2_mib += each.of_2_mib.load(std::memory_order_relaxed);
+    sum.of_1_gib += each.of_1_gib.load(std::memory_order_relaxed);
+    sum.guarded += each.guarded.load(std::memory_order_relaxed);
+    sum.unprotected += each.unprotected.load(std::memory_order_relaxed);
+  }
+  return sum;
+}
+
+std::string_view engine() noexcept {
+  if (!armed()) return "none";
+  if (!remap::begun()) return "guards";
+  constexpr std::string_view kNames[] = {"runs", "userfaultfd", "markers", "runs"};
+  return kNames[static_cast<size_t>(remap::engine())];
+}
+
+Block describe(const remap::Block& block) noexcept {
+  Block out = tracked_alloc::describe(block);
+  notes::look_up(out);
+  return out;
+}
+
+}  // namespace poireau::protect

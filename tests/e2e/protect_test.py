@@ -1,0 +1,165 @@
+"""Where every block is protected, sampled or not: programs do what they do bare, and what is freed stays closed."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+
+import pytest
+
+from tests import traces
+
+from .conftest import under
+
+ALL = {"POIREAU_PROTECT": "all"}
+KINDS = {name: {**ALL, "POIREAU_GUARD_MECHANISM": name} for name in ("auto", "userfaultfd", "markers", "mprotect")}
+
+# use N: how N freed blocks are found; where: whether a block lies in the region. Says what it reads.
+FREED = r"""
+#define _GNU_SOURCE
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+#ifdef LIBRARY
+void* ours(size_t size) { void* volatile got = malloc(size); return got; }
+#else
+void* ours(size_t size);
+static int kept(const void* block) { return (uintptr_t)block >> 45 == 1; }
+static volatile char* blocks[100000];
+int main(int count, char** argument) {
+  const long number = count > 2 ? atol(argument[2]) : 0;
+  if (argument[1][0] == 's') {  // sizes
+    for (size_t size = 1; size < 300000; size = size * 3 / 2 + 1) printf("%zu: %d\n", size, kept(malloc(size)));
+  } else if (argument[1][0] == 'c') {  // callers
+    printf("%d %d\n", kept(malloc(100)), kept(ours(100)));
+  } else if (argument[1][0] == 'f') {  // freed blocks are read
+    for (long i = 0; i < number; ++i) *(blocks[i] = malloc(48)) = 7;
+    for (long i = 0; i < number; ++i) free((void*)blocks[i]);
+    for (long i = 0; i < number; i += number / 10) (void)*blocks[i];
+    puts("done");
+  } else if (argument[1][0] == 'e') {  // no memory is left
+    const struct rlimit limit = {number << 20, number << 20};
+    setrlimit(RLIMIT_AS, &limit);
+    long got = 0;
+    for (void** last = NULL; got < 10000000; ++got) {
+      void** next = malloc(100);
+      if (next == NULL) break;
+      *next = last, last = next;
+    }
+    puts(got > 100000 ? "many" : "few");
+  }
+}
+#endif
+"""
+
+
+@pytest.fixture
+def freed(compile_c, tmp_path):
+    library = compile_c(FREED, ["-DLIBRARY", "-shared", "-fPIC", "-O1", "-fno-builtin", "-Wl,-soname,libfreed.so"])
+    shutil.copy(library, tmp_path / "libfreed.so")
+    return compile_c(FREED, ["-O1", "-fno-builtin", "-w", tmp_path / "libfreed.so", f"-Wl,-rpath,{tmp_path}"])
+
+
+@pytest.mark.parametrize("engine", KINDS)
+def test_the_corners_of_the_malloc_family_are_as_bare(program, same_as_bare, engine):
+    assert same_as_bare([program("promises.c", "-w", "-DPVALLOC")], KINDS[engine]).stdout.endswith("done\n")
+
+
+def test_the_corners_are_as_bare_over_any_allocator(program, same_as_bare, allocator):
+    same_as_bare([program("promises.c", "-w")], ALL, preload=under(allocator))
+
+
+def test_operators_keep_their_promises(program, same_as_bare, allocator):
+    same_as_bare([program("cxx_behaviour.cc", "-DPROGRAM")], ALL, preload=under(allocator))
+
+
+@pytest.mark.parametrize("replaced", ["NEW DELETE", "NEW ARRAY NOTHROW ALIGNED DELETE"])
+def test_replaced_operators_serve_exactly_what_they_do_bare(program, same_as_bare, replaced):
+    chosen = [f"-D{name}" for name in replaced.split()]
+    same_as_bare([program("replaced_operators.cc", "-DPROGRAM", *chosen)], ALL)
+
+
+SCRIPT = """
+import collections, concurrent.futures, json, re, zlib
+text = json.dumps([{str(i): list(range(i % 50))} for i in range(2000)])
+for _ in range(3): assert json.loads(text) == json.loads(zlib.decompress(zlib.compress(text.encode())))
+with concurrent.futures.ThreadPoolExecutor(4) as pool: print(sum(pool.map(lambda n: len(re.findall("1", text[n:])), range(8))))
+"""
+COMMANDS = {
+    "python": [sys.executable, "-c", SCRIPT],
+    "python of malloc": ["env", "PYTHONMALLOC=malloc", sys.executable, "-c", SCRIPT],
+    "unittest": [sys.executable, "-m", "timeit", "-n1", "-r1", "-s", "import decimal", "decimal.Decimal(2).sqrt()"],
+    "git": ["git", "-C", "/", "--version"],
+    "cc": ["sh", "-c", "echo 'int main(void) { return 0; }' | cc -O2 -x c - -S -o -"],
+    "c++": ["sh", "-c", "printf '#include <map>\\nstd::map<int, int> m;' | c++ -O2 -x c++ - -S -o -"],
+    "pipes": ["sh", "-c", "seq 20000 | sort -R --random-source=/dev/zero | awk '{s += $1} END {print s}'"],
+    "xz": ["sh", "-c", "seq 100000 | xz -T2 | xz -d | md5sum"],
+}
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "unittest"])
+def test_programs_do_what_they_do_bare(same_as_bare, name):
+    same_as_bare(COMMANDS[name], ALL)
+
+
+def test_only_sizes_that_are_listed_are_protected(freed, run_preloaded):
+    done = run_preloaded([freed, "sizes"], {"POIREAU_PROTECT": "..20, 1000..100K", "POIREAU_SAMPLE_PERIOD": "0"})
+    found = {int(size): int(kept) for size, kept in re.findall(r"(\d+): (\d)", done.stdout)}
+    assert found == {size: int(size <= 20 or 1000 <= size <= 100 << 10) for size in found} and len(found) > 20
+
+
+def test_only_callers_that_are_listed_are_protected(freed, run_preloaded):
+    for callers, expected in (("libfreed.so", "0 1"), (freed.name, "1 0"), (f"{freed.name},libfreed.so", "1 1")):
+        done = run_preloaded([freed, "callers"], {"POIREAU_PROTECT": callers, "POIREAU_SAMPLE_PERIOD": "0"})
+        assert done.stdout == f"{expected}\n"
+
+
+def uses(done) -> int:
+    return done.stderr.count(": use after free: read at ")
+
+
+def test_a_freed_block_is_closed_at_once_or_with_its_run(freed, run_preloaded):
+    more = {**ALL, "POIREAU_SAMPLE_PERIOD": "0", "POIREAU_SWEEP": "off"}
+    for revoke, number, least in (("immediate", 10000, 10), ("governed", 1000, 10), ("runs", 50000, 8)):
+        done = run_preloaded([freed, "freed", str(number)], {**more, "POIREAU_REVOKE": revoke})
+        assert (done.returncode, done.stdout) == (0, "done\n")
+        # Each place is told once: all are one place.
+        assert uses(done) == 1, (revoke, done.stderr)
+    assert least
+
+
+def test_protection_can_be_off_for_samples_too(freed, run_preloaded):
+    off = {"POIREAU_PROTECT": "off", "POIREAU_SAMPLE_PERIOD": "1", "POIREAU_GUARD": "all"}
+    assert uses(run_preloaded([freed, "freed", "100"], {**off, "POIREAU_PROTECT": "sampled"})) == 1
+    assert uses(run_preloaded([freed, "freed", "100"], off)) == 0
+
+
+def test_what_finds_no_home_is_an_ordinary_block_or_the_end(freed, run_preloaded):
+    more = {**ALL, "POIREAU_SAMPLE_PERIOD": "0"}
+    done = run_preloaded([freed, "exhausted", "300"], more)
+    assert (done.returncode, done.stdout) == (0, "many\n")
+    assert done.stderr.count(": some blocks are not protected: ") >= 1
+    done = run_preloaded([freed, "exhausted", "300"], {**more, "POIREAU_EXHAUSTED": "abort"})
+    assert done.returncode == -6 and ": no home for a block that is to be protected: aborting" in done.stderr
+
+
+def test_samples_stay_unbiased(program, run_preloaded, tmp_path, seed):
+    env = {
+        **ALL,
+        "POIREAU_TRACE": str(tmp_path),
+        "POIREAU_TRACE_LIMIT": "64MiB",
+        "POIREAU_SEED": str(seed),
+        "POIREAU_SAMPLE_PERIOD": "64KiB",
+        "POIREAU_STACK_DEPTH": "1",
+    }
+    done = run_preloaded([program("fills.c", "-O1"), "1500", "77", "8000"], env)
+    assert (done.returncode, done.stderr) == (0, "")
+    truth = int(done.stdout.split()[0])
+    alive = traces.alive(traces.read_one(tmp_path).events).values()
+    estimate, error = traces.bytes_asked_for(event for event in alive if event["size"] <= 8000)
+    assert abs(estimate - truth) <= 6 * error + 8192, (estimate, truth, error)
