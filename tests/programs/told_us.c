@@ -99,7 +99,7 @@ static void keep(void) {
   hidden = malloc(7000);
   printf(" %d", poireau_keep((char*)hidden + 8));
   hidden = NULL;
-  printf(" %d\n", poireau_keep(&hidden));
+  printf(" %d\n", poireau_keep((void*)&hidden));
 }
 
 int main(int count, char** argument) {
