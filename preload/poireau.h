@@ -102,11 +102,12 @@ const char* poireau_version(void);
 
 enum { POIREAU_SAMPLED, POIREAU_PROTECTED, POIREAU_OF_POOL };
 struct poireau_block {
-  void* address;     /* its first byte */
-  uint64_t size;     /* as asked for */
-  uint64_t identity; /* of the memory it has, or had: equal for two blocks that had the same bytes one after the other */
-  int32_t origin;    /* POIREAU_SAMPLED, ... */
-  int32_t freed;     /* 1: it has been freed, and this is what was there last */
+  void* address; /* its first byte */
+  uint64_t size; /* as asked for */
+  uint64_t
+      identity;   /* of the memory it has, or had: equal for two blocks that had the same bytes one after the other */
+  int32_t origin; /* POIREAU_SAMPLED, ... */
+  int32_t freed;  /* 1: it has been freed, and this is what was there last */
 };
 /* What lies, or lay, at an address, which may be any byte of a block, or of the unused addresses next to it. Only what
  * has a home is known: every block with protect = all, otherwise those that are sampled; and objects of pools. Returns

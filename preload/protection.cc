@@ -69,8 +69,8 @@ namespace {
 [[gnu::noinline]] void say_aliases(const poireau_protection& said) noexcept {
   Text text = voice::line();
   text << "aliases: " << said.live << " live, " << said.open_dead << " dead and readable, " << said.closed_dead
-       << " dead and closed; " << said.closed_with_run << " closed with their run, " << said.closed_alone
-       << " alone, " << said.recycled << " recycled; " << said.runs << " runs, " << said.mappings << " mappings, ";
+       << " dead and closed; " << said.closed_with_run << " closed with their run, " << said.closed_alone << " alone, "
+       << said.recycled << " recycled; " << said.runs << " runs, " << said.mappings << " mappings, ";
   text.bytes(said.arena_bytes) << " of blocks, ";
   text.bytes(said.table_bytes) << " of tables, ";
   text.bytes(said.addresses) << " of addresses used";

@@ -48,7 +48,10 @@ CXX: Layers = {
         "preload/report.* preload/report_text.* preload/notes.*",
         "base config tables facts stack events journal governor tracked_alloc",
     ),
-    "sweep": ("preload/stop.* preload/repeat.* preload/sweep* preload/disposition.h", "base config tables facts real tracked_alloc"),
+    "sweep": (
+        "preload/stop.* preload/repeat.* preload/sweep* preload/disposition.h",
+        "base config tables facts real tracked_alloc",
+    ),
     "faults": ("preload/faults.*", "base config tables facts real stack report sweep tracked_alloc"),
     "sampled": (
         "preload/sampled* preload/protect.* preload/protect_budget.* preload/control.h",
