@@ -1,4 +1,4 @@
-/* told_us CASE: what a program may ask Poireau, and tell it (poireau.h). Prints what it is answered. */
+/* asks CASE: what a program may ask Poireau, and tell it (poireau.h). Prints what it is answered. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <stdio.h>
