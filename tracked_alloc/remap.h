@@ -59,7 +59,8 @@ constexpr unsigned kNoteBits = 48;
 
 struct Block {
   uintptr_t address;
-  size_t size, room;  // as asked for; what may be used: the same. Behind that there is noise, looked at when it is freed
+  size_t size,
+      room;  // as asked for; what may be used: the same. Behind that there is noise, looked at when it is freed
   Note born, died;
   bool live;
   bool open;         // an access doesn't fault (a dead one's: not yet)
