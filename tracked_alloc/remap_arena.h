@@ -21,6 +21,10 @@ constexpr uintptr_t kAnchor = region::kRemapTables + (size_t{1} << 40);
 constexpr uintptr_t kCopy = kAnchor + (size_t{512} << 30);
 inline const std::byte* read(size_t offset) noexcept { return reinterpret_cast<const std::byte*>(kAnchor + offset); }
 
+/// Whether the page there is in memory; only where the machine does not swap.
+[[nodiscard]] bool has(size_t offset) noexcept;
+[[nodiscard]] bool swaps() noexcept;
+
 // For a fork child: another file as large, beside it. It is filled through a descriptor, which costs less than to touch
 // its pages.
 [[nodiscard]] bool make_copy() noexcept;

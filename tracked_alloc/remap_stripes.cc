@@ -20,8 +20,4 @@ Held held() noexcept {
   return out;
 }
 
-void forked() noexcept {
-  for (Stripe& stripe : all) stripe.held.store(false, std::memory_order_relaxed);
-}
-
 }  // namespace poireau::tracked_alloc::remap::stripes

@@ -166,6 +166,13 @@ bool show_also(void* from, size_t size, void* to) noexcept {
   return call(SYS_mremap, number(from), 0, static_cast<long>(size), MREMAP_MAYMOVE | MREMAP_FIXED, number(to)) >= 0;
 }
 
+int is_in_memory(void* page, bool& out) noexcept {
+  unsigned char residence = 0;
+  const long error = call(SYS_mincore, number(page), 1, number(&residence));
+  out = (residence & 1) != 0;
+  return error_of(error);
+}
+
 int watch_shared(int descriptor, void* at, size_t size) noexcept {
   uffdio_register wanted{
       {reinterpret_cast<uintptr_t>(at), size}, UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR, 0};
@@ -437,9 +444,10 @@ bool random(std::span<std::byte> out) noexcept {
   return true;
 }
 
-uint64_t memory_size() noexcept {
+uint64_t memory_size(Memory which) noexcept {
   struct sysinfo got;
-  return call(SYS_sysinfo, number(&got)) == 0 ? uint64_t{got.totalram} * got.mem_unit : 0;
+  if (call(SYS_sysinfo, number(&got)) != 0) return UINT64_MAX;
+  return uint64_t{which == Memory::physical ? got.totalram : got.totalswap} * got.mem_unit;
 }
 
 int process_id() noexcept { return static_cast<int>(call(SYS_getpid)); }
