@@ -20,12 +20,12 @@ using tracked_alloc::marks::Limits;
 namespace marks = tracked_alloc::marks;
 namespace remap = tracked_alloc::remap;
 
-constexpr uint64_t kFloor = 4 << 20;      // bytes of dead blocks that no sweep is worth
-constexpr uint64_t kRest = 8;             // times as long as the last sweep took, at least, there is no other
-constexpr uint64_t kMostPause = 10'000;   // milliseconds between one that was of no use and the next
-constexpr size_t kStack = 6 << 10;        // that it takes
+constexpr uint64_t kFloor = 4 << 20;     // bytes of dead blocks that no sweep is worth
+constexpr uint64_t kRest = 8;            // times as long as the last sweep took, at least, there is no other
+constexpr uint64_t kMostPause = 10'000;  // milliseconds between one that was of no use and the next
+constexpr size_t kStack = 6 << 10;       // that it takes
 
-constinit std::atomic<uint64_t> next{0};  // in ticks; sooner none is due
+constinit std::atomic<uint64_t> next{0};   // in ticks; sooner none is due
 constinit std::atomic<uint64_t> pause{1};  // milliseconds
 constinit std::atomic<uint64_t> sweeps{0}, given_up{0}, swept{0}, freed{0}, freed_bytes{0}, kept{0}, kept_bytes{0},
     spent{0};
@@ -67,11 +67,6 @@ void look_through(void*, const Area&, uintptr_t, std::span<const std::byte> byte
   add(swept, bytes.size());
 }
 
-Outcome without_others(stop::Others::Why why) noexcept {
-  using Why = stop::Others::Why;
-  return why == Why::busy ? Outcome::busy : why == Why::moving ? Outcome::moving : Outcome::forbidden;
-}
-
 /// The registers that a call preserves lie on this function's stack.
 [[gnu::noinline]] Outcome sweep_standing(const Limits& limits, uint64_t& used) noexcept {
   __builtin_unwind_init();
@@ -104,6 +99,22 @@ bool due() noexcept {
   return now >= value(next) && allowed(now) != 0;
 }
 
+std::string_view text_of(Outcome outcome) noexcept {
+  switch (outcome) {
+    case Outcome::done:
+      return "done";
+    case Outcome::busy:
+      return "somebody else is at it; ask again";
+    case Outcome::moving:
+      return "a thread did not stand still; ask again";
+    case Outcome::forbidden:
+      return "the memory of the process can't be looked through here";
+    case Outcome::nothing:
+      return "no block is remapped";
+  }
+  return {};
+}
+
 Outcome run() noexcept {
   if (!remap::begun()) return Outcome::nothing;
   if (sandbox::state() != sandbox::State::open) return Outcome::forbidden;
@@ -126,8 +137,8 @@ Outcome run() noexcept {
 }
 
 Totals totals() noexcept {
-  return {value(sweeps), value(given_up), value(swept),      value(freed),
-          value(freed_bytes), value(kept), value(kept_bytes), value(spent)};
+  return {value(sweeps),      value(given_up), value(swept),      value(freed),
+          value(freed_bytes), value(kept),     value(kept_bytes), value(spent)};
 }
 
 void forked() noexcept {
