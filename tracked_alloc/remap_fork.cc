@@ -1,7 +1,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "preload/base/cpu.h"
 #include "preload/base/sys.h"
 #include "tracked_alloc/remap_arena.h"
 #include "tracked_alloc/remap_block.h"
@@ -33,31 +32,28 @@ bool has_live(const runs::Frame& frame, unsigned group) noexcept {
 /// Calls visit(offset, bytes) for the parts of the arena that hold live blocks; false: it did not want to go on.
 template <typename Visit>
 bool for_each_live_part(Visit&& visit) noexcept {
-  const bool swaps = arena::swaps();
   size_t begin = 0, end = 0;
-  const auto add = [&](size_t at, size_t bytes) {
-    if (at != end && begin != end && !visit(begin, end - begin)) return false;
-    if (at != end) begin = at;
-    end = at + bytes;
-    return true;
-  };
   const uint32_t frame_count = runs::frame_count.load(std::memory_order_acquire);
   for (uint32_t i = 0; i < frame_count; ++i) {
     const runs::Frame& frame = runs::frames[i];
+    const size_t group_bytes = kShapes[frame.shape].group * kPage;
+    const size_t groups = (kPage << frame.shift) / group_bytes;
     if (frame.touched.load(std::memory_order_relaxed) == 0) continue;
-    const size_t pages = kShapes[frame.shape].group, groups = (size_t{1} << frame.shift) / pages;
     for (unsigned group = 0; group < groups; ++group) {
       if (!has_live(frame, group)) continue;
-      // To read what isn't there would make it.
-      for (size_t at = frame.offset + group * pages * kPage, n = 0; n < pages; ++n, at += kPage)
-        if ((pages == 1 || swaps || arena::has(at)) && !add(at, kPage)) return false;
+      const size_t at = frame.offset + group * group_bytes;
+      if (at != end) {
+        if (begin != end && !visit(begin, end - begin)) return false;
+        begin = at;
+      }
+      end = at + group_bytes;
     }
   }
   return begin == end || visit(begin, end - begin);
 }
 
 bool copy_all() noexcept {
-  if (!begun() || !arena::make_copy()) return false;
+  if (!arena::make_copy()) return false;
   const bool done = for_each_live_part([](size_t offset, size_t bytes) { return arena::fill_copy(offset, bytes); });
   arena::end_copy();
   if (!done) arena::drop_copy();
@@ -131,18 +127,6 @@ void exchange_all() noexcept {
   }));
 }
 
-/// What is in memory now of each frame.
-void count_touched() noexcept {
-  const uint32_t end = runs::frame_count.load(std::memory_order_relaxed);
-  for (uint32_t i = 0; i < end; ++i) runs::frames[i].touched.store(0, std::memory_order_relaxed);
-  runs::sums.physical.store(0, std::memory_order_relaxed);
-  runs::for_each([](runs::Run& run) {
-    if (run.first.load(std::memory_order_relaxed) == 0) return;
-    for (unsigned n = 0; n < run.blocks; ++n)
-      if (blocks::is_live(runs::entry_of(run, n))) runs::touch(run, n / 64);
-  });
-}
-
 /// Shows the copy wherever the parent's arena was shown.
 bool show_all() noexcept {
   bool done = true;
@@ -151,60 +135,21 @@ bool show_all() noexcept {
     if (first == 0) return;
     const uintptr_t at = places::address_of(first);
     run.filled.store(0, std::memory_order_relaxed);
-    if (arena::show(runs::frames[run.frame].offset, size_t{1} << run.shift, at)) return engines::forked(run);
-    sys::unmap(reinterpret_cast<void*>(at), kPage << run.shift);  // rather than the parent's
-    done = false;
+    if (!arena::show(runs::frames[run.frame].offset, size_t{1} << run.shift, at)) {
+      sys::unmap(reinterpret_cast<void*>(at), kPage << run.shift);  // rather than the parent's
+      done = false;
+    } else {
+      engines::forked(run);
+    }
   });
   return done;
 }
 
-/// Stripes that whoever forks holds. In the others somebody stands still, who is not in the child.
-constinit uint32_t held = 0;
-static_assert(stripes::kCount <= 32);
-
-void hold_stripes() noexcept {
-  held = 0;
-  for (unsigned i = 0; i < stripes::kCount; ++i)
-    for (int patience = 1 << 14; patience > 0; --patience) {
-      if (!stripes::all[i].held.exchange(true, std::memory_order_acquire)) {
-        held |= uint32_t{1} << i;
-        break;
-      }
-      cpu::pause();
-    }
-}
-
-void let_stripes_go() noexcept {
-  for (unsigned i = 0; i < stripes::kCount; ++i)
-    if ((held >> i & 1) != 0) stripes::all[i].held.store(false, std::memory_order_release);
-}
-
-/// Forgets what threads that are not here had in their hands.
-void forget_the_others() noexcept {
-  places::forked();
-  for (unsigned i = 0; i < stripes::kCount; ++i)
-    if ((held >> i & 1) == 0)
-      for (stripes::Current& current : stripes::all[i].current) current = {};
-  runs::drop_all();
-  for (const stripes::Stripe& stripe : stripes::all)
-    for (const stripes::Current& current : stripe.current)
-      if (current.run != nullptr && current.more) runs::keep(*current.run);
-  runs::list_the_others();
-}
-
 }  // namespace
 
-bool before_fork() noexcept {
-  if (!begun()) return true;
-  hold_stripes();
-  return copy_all();
-}
+bool before_fork() noexcept { return !begun() || copy_all(); }
 
-void after_fork_in_parent() noexcept {
-  arena::drop_copy();
-  let_stripes_go();
-  held = 0;
-}
+void after_fork_in_parent() noexcept { arena::drop_copy(); }
 
 bool after_fork_in_child(bool whole, void (*apart)() noexcept) noexcept {
   if (whole)
@@ -213,16 +158,12 @@ bool after_fork_in_child(bool whole, void (*apart)() noexcept) noexcept {
     arena::drop_copy();
   const bool copied = whole || copy_all();
   apart();
-  if (!begun()) return true;
-  forget_the_others();
-  const bool done = copied && arena::adopt_copy();
-  if (done) count_touched();
-  if (!done || !show_all()) {
+  places::forked();
+  stripes::forked();
+  if (!copied || !arena::adopt_copy() || !show_all()) {
     tidy::place_nothing();
     return false;
   }
-  for (stripes::Stripe& stripe : stripes::all) stripe.held.store(false, std::memory_order_release);
-  held = 0;
   runs::move_stuck();
   return true;
 }
