@@ -41,9 +41,9 @@ static void try(const struct the_case* tried) {
   const long bad = freed(300);
   with[tried->at] = bad;
   if (tried->how == TEXTS) in_array[0] = bad, with[tried->at] = (long)in_array;
-  if (tried->how == PARTS) parts[0].iov_base = (void*)bad, parts[0].iov_len = 8, with[tried->at] = (long)parts, with[tried->at + 1] = 1;
+  parts[0].iov_base = (void*)bad, parts[0].iov_len = 8;
+  if (tried->how == PARTS) with[tried->at] = (long)parts, with[tried->at + 1] = 1;
   if (tried->how == HEADER) {
-    parts[0].iov_base = (void*)bad, parts[0].iov_len = 8;
     header.msg_hdr.msg_iov = parts, header.msg_hdr.msg_iovlen = 1, with[tried->at] = (long)&header;
   }
   tried->call(with[0], with[1], with[2], with[3], with[4], with[5], with[6]);
