@@ -254,9 +254,7 @@ bool reads_again(int descriptor) noexcept {
   return option(SO_TYPE) == SOCK_STREAM && (protocol == 0 || protocol == IPPROTO_TCP);
 }
 
-std::string_view read_link(const char* path, std::span<char> out) noexcept {
-  return read_link_in(AT_FDCWD, path, out);
-}
+std::string_view read_link(const char* path, std::span<char> out) noexcept { return read_link_in(AT_FDCWD, path, out); }
 
 std::string_view read_link_in(int directory, const char* name, std::span<char> out) noexcept {
   const long length = call(SYS_readlinkat, directory, number(name), number(out.data()), static_cast<long>(out.size()));
@@ -536,8 +534,18 @@ int64_t find_pages(int pagemap, PageQuery& query, std::span<PageRange> out) noex
     uint64_t size, flags, begin, end, walk_end, regions, room, most_pages;
     uint64_t inverted, all_of, any_of, told;
   };
-  Scan scan{sizeof scan, 0, query.begin,    query.end,    0, reinterpret_cast<uintptr_t>(out.data()), out.size(),
-            0,           query.inverted, query.all_of, query.any_of, query.told};
+  Scan scan{sizeof scan,
+            0,
+            query.begin,
+            query.end,
+            0,
+            reinterpret_cast<uintptr_t>(out.data()),
+            out.size(),
+            0,
+            query.inverted,
+            query.all_of,
+            query.any_of,
+            query.told};
   const long got = call(SYS_ioctl, pagemap, _IOWR('f', 16, Scan), number(&scan));
   if (got >= 0) query.begin = scan.walk_end;
   return got;

@@ -22,6 +22,7 @@ from tests.misuse.table import (
     Case,
     cases,
     first_lines,
+    is_of_remapped_homes,
     status,
 )
 
@@ -103,6 +104,20 @@ def test_every_error_is_told_in_its_line_and_nothing_else_is(
     exercised.count("misuse", f"errors by {guards}", len(jobs))
     exercised.count("misuse", f"right programs by {guards}", len(twins))
     none_is_wrong(in_pairs(check, [*jobs, *twins]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("revoke", ["governed", pytest.param("immediate", marks=pytest.mark.soak)])
+def test_every_use_of_what_is_freed_is_told_when_each_block_is_protected(
+    revoke: str, commit: Run, exercised: Exercised
+) -> None:
+    def check(case: Case) -> str:
+        more = {"POIREAU_PROTECT": "all", "POIREAU_SAMPLE_PERIOD": "0", "POIREAU_REVOKE": revoke}
+        return complaint(case, "markers", revoke, commit(case, more), status(case))
+
+    jobs = [(case,) for case in [*cases(TABLE), *cases(TWINS, right=True)] if is_of_remapped_homes(case)]
+    exercised.count("misuse", "programs with each block protected", len(jobs))
+    none_is_wrong(in_pairs(check, jobs))
 
 
 # Here | is followed by the status: FAULT is what the mechanism raises.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from dataclasses import dataclass
 from signal import SIGSEGV
 
@@ -84,6 +85,7 @@ SEEN_WITHOUT = {
     "delete[] of size": ("start", SIZE.format("operator delete[]")),
     "delete of aligned size": ("start", SIZE.format("operator delete")),
 }
+BOUNDS = re.compile("^(?:over|under)")
 AGED = {"read aged", "twice aged"}  # without guards nobody knows the block any more
 ERRORS = {**FAULTS_ONLY, **SEEN_WITHOUT}
 MAKERS = {  # maker -> the function that made the block, and the one that frees it; others as they are called, and free
@@ -197,6 +199,15 @@ def cases(table: str, right: bool = False) -> list[Case]:
         for error, offset, maker, size, place in itertools.product(*cells):
             found.append(Case(error, int(offset), maker, int(size), place, right))
     return found
+
+
+def is_of_remapped_homes(case: Case) -> bool:
+    """Whether it is told of a block without guard pages, whose neighbours are other blocks: of bounds only what writes
+    to the bytes that round its size up to 16."""
+    if case.right or not BOUNDS.search(case.error):
+        return True
+    writes = (0, case.offset) if case.error == "overrun" else (case.offset, case.offset + 1)
+    return case.error.startswith("over") and case.error != "overread" and writes[1] <= -case.size % 16
 
 
 def first_lines(case: Case, block: int, guarded: bool) -> set[str]:
