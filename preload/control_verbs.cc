@@ -8,6 +8,7 @@
 #include "preload/control_options.h"
 #include "preload/control_socket.h"
 #include "preload/control_stats.h"
+#include "preload/control_sweep.h"
 #include "preload/counters.h"
 #include "preload/governor.h"
 #include "preload/process.h"
@@ -22,8 +23,8 @@ namespace {
 using config::OptionInfo;
 
 // In one order. The first ones only read.
-enum class Verb : uint8_t { hello, list, get, stats, set, arm, disarm, flush, snapshot, verify, quit };
-constexpr char kVerbs[] = "hello, list, get, stats, set, arm, disarm, flush, snapshot, verify, quit";
+enum class Verb : uint8_t { hello, list, get, stats, set, arm, disarm, flush, snapshot, verify, quit, sweep, holders };
+constexpr char kVerbs[] = "hello, list, get, stats, set, arm, disarm, flush, snapshot, verify, quit, sweep, holders";
 constexpr Verb kLastToRead = Verb::stats;
 
 // What takes longer; nothing if it is `hello`, that never does.
@@ -218,6 +219,12 @@ Done carry_out(const Request& request, Answer& answer) noexcept {
         return begin_verify();
       case Verb::quit:
         quit(answer);
+        break;
+      case Verb::sweep:
+        sweep_now(answer);
+        break;
+      case Verb::holders:
+        tell_holders(answer);
         break;
     }
   }

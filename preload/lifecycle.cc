@@ -13,6 +13,7 @@
 #include "preload/clock.h"
 #include "preload/control.h"
 #include "preload/faults.h"
+#include "preload/fork_copy.h"
 #include "preload/governor.h"
 #include "preload/hooks.h"
 #include "preload/introduction.h"
@@ -142,6 +143,11 @@ void configure() noexcept {
     standard_error = {};
 }
 
+void before_fork() noexcept {
+  process::about_to_fork();
+  fork_copy::before();
+}
+
 void in_fork_child() noexcept {
   // Another thread may have been on the way, and is gone.
   advance(Phase::resolving, Phase::untouched);
@@ -163,7 +169,7 @@ void in_fork_child() noexcept {
     if (options.unwinder.load(std::memory_order_relaxed) == Unwinder::libunwind) sampled::prepare_homes();
     sink::begin();
   }
-  pthread_atfork(process::about_to_fork, nullptr, in_fork_child);
+  pthread_atfork(before_fork, fork_copy::in_parent, in_fork_child);
 }
 
 [[gnu::noinline]] void say_where_the_trace_is() noexcept {

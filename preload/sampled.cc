@@ -10,6 +10,7 @@
 #include "preload/callers.h"
 #include "preload/clock.h"
 #include "preload/control.h"
+#include "preload/fork_copy.h"
 #include "preload/governor.h"
 #include "preload/journal.h"
 #include "preload/process.h"
@@ -158,6 +159,7 @@ const void* asker() noexcept { return asking; }
 bool dormant() noexcept { return asleep.load(std::memory_order_relaxed); }
 
 void forked() noexcept {
+  fork_copy::in_child();
   for (auto* counter : {&stats.samples, &stats.sampled_bytes, &stats.counted_bytes, &stats.early, &stats.dropped,
                         &stats.deepbinds, &stats.namespaces, &stats.for_samples, &stats.for_visits, &stats.overlong})
     counter->store(0, std::memory_order_relaxed);

@@ -148,6 +148,7 @@ Step call_in(int directory, int thread, uint32_t now) noexcept {
   if (seated == kMostThreads) return Step::failed;
   Seat& seat = seats[seated];
   seat.thread = thread;
+  seat.stack = 0;
   seat.call = repeat::call_of(directory, thread);
   const int error = sys::send_signal(thread, number.load(std::memory_order_relaxed), uint64_t{now} << 32 | seated);
   if (error == ESRCH) return Step::done;
@@ -277,7 +278,7 @@ void forked() noexcept {
   taken = false;
 }
 
-void Others::stop(uint64_t longest) noexcept {
+Others::Others() noexcept {
   if (!may_ask()) {
     why_ = Why::forbidden;
     return;
@@ -285,7 +286,7 @@ void Others::stop(uint64_t longest) noexcept {
   if (!at_home() || taken.exchange(true)) return;
   ours_ = true;
   seated = 0;
-  go_on_at = longest == 0 ? 0 : clock::ticks() + in_ticks(longest);
+  go_on_at = 0;
   if (!sys::block_every_signal(blocked_)) {
     ours_ = false;
     taken = false;
@@ -307,13 +308,19 @@ Others::~Others() {
   sys::set_blocked_signals(blocked_);
 }
 
+void Others::go_on_after(uint64_t nanoseconds) noexcept {
+  go_on_at = nanoseconds == 0 ? 0 : clock::ticks() + in_ticks(nanoseconds);
+}
+
 bool Others::held() const noexcept { return *this && !gone_on.load(std::memory_order_relaxed); }
 unsigned Others::count() const noexcept { return seated; }
 
-int thread_with(uintptr_t address) noexcept {
+int thread_with(uintptr_t address, uintptr_t begin, uintptr_t end) noexcept {
+  constexpr uintptr_t kBelow = 256;  // what a function may use below its stack pointer, and more
   const Seat* nearest = nullptr;
   for (const Seat& seat : std::span(seats, seated))
-    if (seat.stack != 0 && seat.stack - 256 <= address && (nearest == nullptr || seat.stack > nearest->stack))
+    if (seat.stack >= begin && seat.stack < end && seat.stack - kBelow <= address &&
+        (nearest == nullptr || seat.stack > nearest->stack))
       nearest = &seat;
   return nearest == nullptr ? 0 : nearest->thread;
 }

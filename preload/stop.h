@@ -22,9 +22,7 @@ void forked() noexcept;
 /// thread handles no signals.
 class Others {
  public:
-  Others() noexcept { stop(0); }
-  /// For who may have to wait for them: they go on by themselves after so many nanoseconds.
-  explicit Others(uint64_t longest) noexcept { stop(longest); }
+  Others() noexcept;
   ~Others();
   Others(const Others&) = delete;
   Others& operator=(const Others&) = delete;
@@ -34,19 +32,20 @@ class Others {
   /// not allowed.
   enum class Why : uint8_t { all_stand, busy, moving, forbidden };
   [[nodiscard]] Why why() const noexcept { return why_; }
-  /// Whether none of them has gone on by itself.
+  /// For who may have to wait for them: from here on they stand so many nanoseconds at most. 0: as long as it takes.
+  void go_on_after(uint64_t nanoseconds) noexcept;
+  /// Whether none of them has done so.
   [[nodiscard]] bool held() const noexcept;
   [[nodiscard]] unsigned count() const noexcept;
 
  private:
-  void stop(uint64_t longest) noexcept;
-
   Why why_ = Why::busy;
   bool ours_ = false;
   uint64_t blocked_ = 0;
 };
 
-/// The thread that stands still and has this address on its stack; 0: none.
-[[nodiscard]] int thread_with(uintptr_t address) noexcept;
+/// The thread that stands still and has this address on its stack, as far as its stack pointer, which lies in
+/// [begin, end), tells; 0: none.
+[[nodiscard]] int thread_with(uintptr_t address, uintptr_t begin, uintptr_t end) noexcept;
 
 }  // namespace poireau::stop

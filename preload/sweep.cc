@@ -67,11 +67,6 @@ void look_through(void*, const Area&, uintptr_t, std::span<const std::byte> byte
   add(swept, bytes.size());
 }
 
-Outcome without_others(stop::Others::Why why) noexcept {
-  using Why = stop::Others::Why;
-  return why == Why::busy ? Outcome::busy : why == Why::moving ? Outcome::moving : Outcome::forbidden;
-}
-
 /// The registers that a call preserves lie on this function's stack.
 [[gnu::noinline]] Outcome sweep_standing(const Limits& limits, uint64_t& used) noexcept {
   __builtin_unwind_init();
@@ -102,6 +97,22 @@ bool due() noexcept {
   if (share == 0 || dead - kFloor < remap::live_bytes() * share / 1'000'000) return false;
   const uint64_t now = clock::ticks();
   return now >= value(next) && allowed(now) != 0;
+}
+
+std::string_view text_of(Outcome outcome) noexcept {
+  switch (outcome) {
+    case Outcome::done:
+      return "done";
+    case Outcome::busy:
+      return "somebody else is at it; ask again";
+    case Outcome::moving:
+      return "a thread did not stand still; ask again";
+    case Outcome::forbidden:
+      return "the memory of the process can't be looked through here";
+    case Outcome::nothing:
+      return "no block is remapped";
+  }
+  return {};
 }
 
 Outcome run() noexcept {

@@ -2,6 +2,8 @@
 #include <cstdint>
 #include <string_view>
 
+#include "preload/stop.h"
+
 /// Searches the memory of the process for words that point at freed remapped blocks, so that the others can be used
 /// again. See marks.h for what is done with them.
 namespace poireau::sweep {
@@ -10,6 +12,7 @@ namespace poireau::sweep {
 [[nodiscard]] bool due() noexcept;
 
 enum class Outcome : uint8_t { done, busy, moving, forbidden, nothing };  // moving: a thread did not stand still
+[[nodiscard]] std::string_view text_of(Outcome outcome) noexcept;
 /// Not from inside anything that holds a lock of ours.
 Outcome run() noexcept;
 
@@ -24,5 +27,10 @@ struct Totals {
 [[nodiscard]] Totals totals() noexcept;
 
 void forked() noexcept;
+
+[[nodiscard]] constexpr Outcome without_others(stop::Others::Why why) noexcept {
+  using Why = stop::Others::Why;
+  return why == Why::busy ? Outcome::busy : why == Why::moving ? Outcome::moving : Outcome::forbidden;
+}
 
 }  // namespace poireau::sweep

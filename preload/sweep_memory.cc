@@ -197,7 +197,7 @@ bool Walk::copied(const Area& area, uintptr_t begin, uintptr_t end) noexcept {
     if (got < 0 && got != -EFAULT) return false;
     const size_t done = got > 0 ? static_cast<size_t>(got) & ~size_t{7} : 0;
     if (done != 0) show_(to_, area, begin, {copy, done});
-    begin += done;
+    begin += done == size && begin + done < end ? done - sizeof(uint64_t) : done;  // a word may lie across
     if (done < size) begin = (begin + kPage) & ~(kPage - 1);
   }
   std::memset(copy, 0, sizeof copy);

@@ -2,6 +2,7 @@
 #include <linux/seccomp.h>
 #include <sys/syscall.h>
 
+#include "preload/fork_copy.h"
 #include "preload/real.h"
 #include "preload/sampled.h"
 #include "preload/sandbox.h"
@@ -35,6 +36,19 @@ auto entering(sandbox::State next, Call&& call) noexcept {
   return result;
 }
 
+/// A fork of which no handler is told.
+template <typename Fork>
+auto forking(Fork&& fork) noexcept {
+  if (fork_copy::forking()) return fork();
+  fork_copy::before();
+  const auto child = fork();
+  if (child == 0)
+    sampled::notice_fork();
+  else
+    fork_copy::in_parent();
+  return child;
+}
+
 }  // namespace
 
 extern "C" {
@@ -48,6 +62,12 @@ int watched_prctl(int option, unsigned long a, unsigned long b, unsigned long c,
   return entering(next, [&] { return real.prctl(option, a, b, c, d); });
 }
 
+[[gnu::visibility("default")]] int watched_fork() noexcept __asm__("_Fork");
+int watched_fork() noexcept {
+  lifecycle::be_resolved();
+  return forking([] { return real._Fork(); });
+}
+
 // syscall has a seventh argument, on the stack, where a caller that gives fewer has data of its own, which another
 // thread may be writing: C++ would copy it, so the way past us is written by hand and touches registers only.
 [[gnu::visibility("hidden")]] constinit decltype(real.syscall) poireau_next_syscall = nullptr;
@@ -55,7 +75,8 @@ int watched_prctl(int option, unsigned long a, unsigned long b, unsigned long c,
   lifecycle::be_resolved();
   poireau_next_syscall = real.syscall;
 }
-[[gnu::visibility("hidden")]] long poireau_seccomp_syscall(long number, long a, long b, long c, long d, long e) {
+[[gnu::visibility("hidden")]] long poireau_watched_syscall(long number, long a, long b, long c, long d, long e) {
+  if (number == SYS_fork) return forking([&] { return real.syscall(number, a, b, c, d, e, 0); });
   sandbox::State next;
   const bool by_prctl = number == SYS_prctl;
   const bool is_seccomp = !by_prctl || a == PR_SET_SECCOMP;
@@ -66,7 +87,7 @@ int watched_prctl(int option, unsigned long a, unsigned long b, unsigned long c,
 
 }  // extern "C"
 
-static_assert(SYS_prctl == 157 && SYS_seccomp == 317);
+static_assert(SYS_fork == 57 && SYS_prctl == 157 && SYS_seccomp == 317);
 __asm__(R"(
   .pushsection .text.syscall, "ax", @progbits
   .globl syscall
@@ -77,10 +98,12 @@ syscall:
   test %r11, %r11
   jz 2f
 1:
+  cmp $57, %rdi
+  je poireau_watched_syscall
   cmp $157, %rdi
-  je poireau_seccomp_syscall
+  je poireau_watched_syscall
   cmp $317, %rdi
-  je poireau_seccomp_syscall
+  je poireau_watched_syscall
   jmp *%r11
 2:
   push %rdi

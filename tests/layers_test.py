@@ -49,7 +49,7 @@ CXX: Layers = {
         "base config tables facts stack events journal governor tracked_alloc",
     ),
     "sweep": (
-        "preload/stop.* preload/repeat.* preload/sweep* preload/disposition.h",
+        "preload/stop.* preload/repeat.* preload/sweep* preload/disposition.h preload/fork_copy.*",
         "base config tables facts real tracked_alloc",
     ),
     "faults": ("preload/faults.*", "base config tables facts real stack report sweep tracked_alloc"),
@@ -68,7 +68,7 @@ CXX: Layers = {
     "native": ("poireau/native/*", "base tables events tracked_alloc"),
     "above": (
         "preload/lifecycle.* preload/own.cc preload/protection.* preload/control.cc preload/control_socket.* "
-        "preload/control_options.* preload/control_stats.* preload/control_verbs.*",
+        "preload/control_options.* preload/control_stats.* preload/control_sweep.* preload/control_verbs.*",
         "base config tables facts callers sampler bootstrap real stack events journal report faults governor sampled "
         "sweep hooks wire tracked_alloc",
     ),

@@ -145,12 +145,16 @@ void trim() noexcept;
 /// A seccomp filter is about to come: no mappings from here on, only what is there. True: undo.
 void seal(bool sealed) noexcept;
 
-// fork. Between `before_fork` and one of the others nothing changes, for nobody (what is wanted meanwhile is refused).
-void before_fork() noexcept;
+// fork. The memory of remapped blocks is shared, so a child needs a copy of it, and libc writes to blocks in the child
+// before anybody can be asked. So the parent makes the copy, and the child puts right what has changed since.
+/// While the other threads stand still. False: there is no copy, the child has to make it late.
+bool before_fork() noexcept;
+/// When the child has come apart.
 void after_fork_in_parent() noexcept;
-/// The child's: copies the arena and maps all runs over the copy. Until then it shares the parent's memory, and the
-/// parent must not write. False: it could not; the homes are the parent's still, and nothing more is to be placed.
-[[nodiscard]] bool after_fork_in_child(uint64_t seed) noexcept;
+/// The child's. `whole`: nobody else has written since the copy was made; else it is made again. `apart` is called as
+/// soon as the parent may write. False: there could be no copy; the blocks are the parent's still, and nothing more is
+/// to be placed.
+[[nodiscard]] bool after_fork_in_child(bool whole, void (*apart)() noexcept) noexcept;
 
 template <typename Visit>
 void for_each_live(Visit&& visit) noexcept {

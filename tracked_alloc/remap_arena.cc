@@ -12,12 +12,14 @@ namespace {
 constexpr size_t kPage = region::kPage;
 constexpr size_t kStep = size_t{8} << 20;  // the anchor is accessible in steps of so much: mlockall fills what is
 constexpr size_t kLeast = size_t{1} << 20;
-constexpr uintptr_t kNewAnchor = kAnchor + (size_t{512} << 30);
 constexpr size_t kMostArena = size_t{512} << 30;
 
 constinit std::atomic<size_t> size{0}, used{0}, accessible{0};
 constinit std::atomic<uint64_t> mapped{0}, mapped_pages{0}, most_mappings{0}, most_pages{0};
 constinit std::atomic<bool> dumped{true}, no_more{false};
+constinit size_t copied = 0;  // bytes of the copy that are accessible, those that are when it is made
+constinit bool copy_is_there = false;
+constinit int copy_file = -1;
 
 void* pointer(uintptr_t at) noexcept { return reinterpret_cast<void*>(at); }
 
@@ -48,17 +50,17 @@ size_t best_size(size_t most) noexcept {
   return best;
 }
 
-/// A new file of this size, mapped closed.
-bool map_anchor(uintptr_t at, size_t bytes) noexcept {
+/// A new file of this size, mapped closed. Returns its descriptor; -1: there is none.
+int map_anchor(uintptr_t at, size_t bytes) noexcept {
   const int file = sys::memory_file();
-  if (file < 0) return false;
-  const bool mapped_it = sys::resize(file, bytes) == 0 && sys::map_file_closed_at(file, pointer(at), bytes) != nullptr;
+  if (file < 0) return -1;
+  if (sys::resize(file, bytes) == 0 && sys::map_file_closed_at(file, pointer(at), bytes) != nullptr) {
+    static_cast<void>(sys::unlock(pointer(at), bytes));  // before it can be touched
+    if (sys::advise(pointer(at), bytes, sys::Advice::never_dump) == 0) return file;
+    sys::unmap(pointer(at), bytes);
+  }
   sys::close(file);
-  if (!mapped_it) return false;
-  static_cast<void>(sys::unlock(pointer(at), bytes));  // before it can be touched
-  if (sys::advise(pointer(at), bytes, sys::Advice::never_dump) == 0) return true;
-  sys::unmap(pointer(at), bytes);
-  return false;
+  return -1;
 }
 
 bool make_accessible(uintptr_t anchor, size_t end) noexcept { return sys::protect(pointer(anchor), end, true) == 0; }
@@ -81,7 +83,9 @@ bool begin(size_t most, bool dump) noexcept {
   most_mappings.store(mappings_left(), std::memory_order_relaxed);
   const size_t bytes = best_size(most);
   if (bytes < std::min(kLeast, most == 0 ? kLeast : most) || !take_mapping(bytes / kPage)) return false;
-  if (!map_anchor(kAnchor, bytes)) return false;
+  const int file = map_anchor(kAnchor, bytes);
+  if (file < 0) return false;
+  sys::close(file);
   size.store(bytes, std::memory_order_release);
   return true;
 }
@@ -116,18 +120,44 @@ bool has(size_t offset) noexcept {
 
 bool swaps() noexcept { return sys::memory_size(sys::Memory::swap) != 0; }
 
-bool renew(void (*copy)(std::byte* to) noexcept) noexcept {
-  const size_t bytes = size.load(std::memory_order_relaxed), open = accessible.load(std::memory_order_relaxed);
-  if (sealed() || !map_anchor(kNewAnchor, bytes)) return false;
-  if (open == 0 || make_accessible(kNewAnchor, open)) {
-    copy(reinterpret_cast<std::byte*>(kNewAnchor));
-    // Two mappings, each moved as a whole.
-    const bool moved = open == 0 || sys::move(pointer(kNewAnchor), open, pointer(kAnchor));
-    const bool rest = open == bytes || sys::move(pointer(kNewAnchor + open), bytes - open, pointer(kAnchor + open));
-    if (moved) return static_cast<void>(rest), true;
+bool make_copy() noexcept {
+  const size_t bytes = size.load(std::memory_order_relaxed);
+  if (sealed()) return false;
+  copied = accessible.load(std::memory_order_relaxed);
+  copy_file = map_anchor(kCopy, bytes);
+  copy_is_there = copy_file >= 0;
+  if (copy_is_there && copied != 0 && !make_accessible(kCopy, copied)) {
+    end_copy();
+    drop_copy();
   }
-  sys::unmap(pointer(kNewAnchor), bytes);
-  return false;
+  return copy_is_there;
+}
+
+bool fill_copy(size_t offset, size_t bytes) noexcept {
+  if (offset + bytes > copied) return false;
+  return sys::write_at(copy_file, offset, {reinterpret_cast<const char*>(read(offset)), bytes}) == 0;
+}
+
+void end_copy() noexcept {
+  sys::close(copy_file);
+  copy_file = -1;
+}
+
+bool has_copy() noexcept { return copy_is_there; }
+
+void drop_copy() noexcept {
+  if (!copy_is_there) return;
+  sys::unmap(pointer(kCopy), size.load(std::memory_order_relaxed));
+  copy_is_there = false;
+}
+
+bool adopt_copy() noexcept {
+  const size_t bytes = size.load(std::memory_order_relaxed);
+  // Two mappings, each moved as a whole.
+  if (copied != 0 && !sys::move(pointer(kCopy), copied, pointer(kAnchor))) return false;
+  copy_is_there = false;
+  accessible.store(copied, std::memory_order_relaxed);
+  return copied == bytes || sys::move(pointer(kCopy + copied), bytes - copied, pointer(kAnchor + copied));
 }
 
 bool take_mapping(size_t pages) noexcept {

@@ -83,6 +83,20 @@ bool open(runs::Run& run, unsigned block) noexcept {
   return true;
 }
 
+void forked(runs::Run& run) noexcept {
+  run.engine.store(runs::strange, std::memory_order_relaxed);
+  if (run.single.load(std::memory_order_relaxed) == 0 || !is_entered(run)) return;
+  const auto closed = [&](unsigned n) {
+    const uint64_t died = runs::entry_of(run, n).died.load(std::memory_order_relaxed);
+    return (died & places::kClosed) != 0 && (died & places::kShown) == 0;
+  };
+  for (unsigned first = 0, n = 0; first < run.blocks; first = n) {
+    while (n < run.blocks && closed(n) == closed(first)) ++n;
+    const Range range = block_of(run, first);
+    if (closed(first)) static_cast<void>(chosen->close(range.at, range.size * (n - first)));
+  }
+}
+
 bool let_go(runs::Run& run) noexcept {
   if (run.engine.load(std::memory_order_acquire) == runs::strange) return true;
   const Range all = all_of(run);

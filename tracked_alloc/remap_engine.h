@@ -26,6 +26,8 @@ void choose(Engine wanted) noexcept;
 /// Closes a dead block of the run, and opens it again.
 [[nodiscard]] bool close(runs::Run& run, unsigned block) noexcept;
 [[nodiscard]] bool open(runs::Run& run, unsigned block) noexcept;
+/// In a fork child, where the run's pages are new and open: closes what was closed.
+void forked(runs::Run& run) noexcept;
 /// Before the run is moved.
 [[nodiscard]] bool let_go(runs::Run& run) noexcept;
 

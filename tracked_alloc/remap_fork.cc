@@ -1,122 +1,169 @@
 #include <algorithm>
 #include <cstring>
 
-#include "preload/base/cpu.h"
 #include "preload/base/sys.h"
 #include "tracked_alloc/remap_arena.h"
 #include "tracked_alloc/remap_block.h"
 #include "tracked_alloc/remap_engine.h"
 #include "tracked_alloc/remap_stripes.h"
+#include "tracked_alloc/remap_tidy.h"
 
-/// fork: shared memory stays shared with the child, who is to have his own.
 namespace poireau::tracked_alloc::remap {
 namespace {
 
-using places::Entry;
-using runs::Run;
-using stripes::Stripe;
-
 constexpr size_t kPage = region::kPage;
 
-/// Stripes that whoever forks holds. In the others somebody stands still, who is not in the child.
-constinit uint32_t ours = 0;
-static_assert(stripes::kCount <= 32);
-
-bool is_live(const Run& run, unsigned n) noexcept { return blocks::is_live(runs::entry_of(run, n)); }
-
-/// The live blocks of the arena, and the noise behind them.
-void copy(std::byte* to) noexcept {
-  const bool swaps = arena::swaps();
-  runs::for_each([&](Run& run) {
-    if (run.first.load(std::memory_order_relaxed) == 0) return;
-    const Shape& shape = runs::shape_of(run);
-    for (unsigned n = 0; n < run.blocks; ++n) {
-      if (!is_live(run, n)) continue;
-      const size_t offset = runs::slot_offset(run, n), end = offset + shape.capacity;
-      for (size_t at = offset; at < end;) {
-        const size_t piece = std::min(end - at, kPage - at % kPage);
-        // To read what isn't there would make it.
-        if (shape.group == 1 || swaps || arena::has(at)) std::memcpy(to + at, arena::read(at), piece);
-        at += piece;
-      }
-    }
-  });
-}
-
-/// What is in memory now of each frame.
-void count_touched() noexcept {
-  const uint32_t end = runs::frame_count.load(std::memory_order_relaxed);
-  for (uint32_t i = 0; i < end; ++i) runs::frames[i].touched.store(0, std::memory_order_relaxed);
-  runs::sums.physical.store(0, std::memory_order_relaxed);
-  runs::for_each([](Run& run) {
-    if (run.first.load(std::memory_order_relaxed) == 0) return;
-    for (unsigned n = 0; n < run.blocks; ++n)
-      if (is_live(run, n)) runs::touch(run, n / 64);
-  });
-}
-
-/// Closes again what was closed by itself.
-void close_again(Run& run) noexcept {
-  const uint32_t single = run.single.exchange(0, std::memory_order_relaxed);
-  runs::sums.single.fetch_sub(single * uint64_t{runs::shape_of(run).capacity}, std::memory_order_relaxed);
-  run.engine.store(runs::strange, std::memory_order_relaxed);
-  for (unsigned n = 0; single != 0 && n < run.blocks; ++n) {
-    Entry& entry = runs::entry_of(run, n);
-    const uint64_t died = entry.died.load(std::memory_order_relaxed);
-    if ((died & places::kClosed) == 0 || engines::close(run, n)) continue;
-    entry.died.store(died & ~uint64_t{places::kClosed}, std::memory_order_relaxed);
+/// Runs of the frame that have been opened.
+template <typename Visit>
+void for_each_run(const runs::Frame& frame, Visit&& visit) noexcept {
+  const uint32_t opened = std::min(frame.opened.load(std::memory_order_acquire) & 0xffff, kShapes[frame.shape].slots);
+  for (uint32_t n = 0; n < opened; ++n) {
+    runs::Run& run = runs::run(frame.first_run + n);
+    if (run.first.load(std::memory_order_relaxed) != 0) visit(run);
   }
 }
 
-bool show_again(Run& run) noexcept {
-  const size_t first = run.first.load(std::memory_order_relaxed), pages = size_t{1} << run.shift;
-  if (first == 0) return true;
-  run.filled.store(0, std::memory_order_relaxed);
-  if (!arena::show(runs::frames[run.frame].offset, pages, places::address_of(first))) return false;
-  close_again(run);
+bool has_live(const runs::Frame& frame, unsigned group) noexcept {
+  bool live = false;
+  for_each_run(frame, [&](runs::Run& run) { live = live || blocks::is_live(runs::entry_of(run, group)); });
+  return live;
+}
+
+/// Calls visit(offset, bytes) for the parts of the arena that hold live blocks; false: it did not want to go on.
+template <typename Visit>
+bool for_each_live_part(Visit&& visit) noexcept {
+  size_t begin = 0, end = 0;
+  const uint32_t frame_count = runs::frame_count.load(std::memory_order_acquire);
+  for (uint32_t i = 0; i < frame_count; ++i) {
+    const runs::Frame& frame = runs::frames[i];
+    const size_t group_bytes = kShapes[frame.shape].group * kPage;
+    const size_t groups = (kPage << frame.shift) / group_bytes;
+    if (frame.touched.load(std::memory_order_relaxed) == 0) continue;
+    for (unsigned group = 0; group < groups; ++group) {
+      if (!has_live(frame, group)) continue;
+      const size_t at = frame.offset + group * group_bytes;
+      if (at != end) {
+        if (begin != end && !visit(begin, end - begin)) return false;
+        begin = at;
+      }
+      end = at + group_bytes;
+    }
+  }
+  return begin == end || visit(begin, end - begin);
+}
+
+bool copy_all() noexcept {
+  if (!arena::make_copy()) return false;
+  const bool done = for_each_live_part([](size_t offset, size_t bytes) { return arena::fill_copy(offset, bytes); });
+  arena::end_copy();
+  if (!done) arena::drop_copy();
+  return done;
+}
+
+/// Pages that the child has written to before it came here: each side gets its own.
+class Exchange {
+ public:
+  /// False: there are too many.
+  bool page(size_t offset) noexcept {
+    auto* const ours = arena::copy_at(offset);
+    auto* const theirs = const_cast<std::byte*>(arena::read(offset));
+    if (std::memcmp(ours, theirs, kPage) == 0) return true;
+    if (std::find(done_, done_ + count_, offset) != done_ + count_) return true;
+    if (count_ == std::size(done_)) return false;
+    done_[count_++] = offset;
+    for (size_t at = 0; at < kPage; at += sizeof(uint64_t)) {
+      uint64_t mine, other;
+      std::memcpy(&mine, ours + at, sizeof mine);
+      std::memcpy(&other, theirs + at, sizeof other);
+      if (mine == other) continue;  // the kernel may be writing there for the parent
+      std::memcpy(ours + at, &other, sizeof other);
+      std::memcpy(theirs + at, &mine, sizeof mine);
+    }
+    return true;
+  }
+
+ private:
+  size_t done_[64];
+  size_t count_ = 0;
+};
+
+/// The arena's page that this one of a run shows, if it has live blocks; SIZE_MAX: it has none.
+size_t offset_of(uintptr_t page) noexcept {
+  const places::Found found = places::at(places::page_of(page));
+  if (!found.place.there() || found.place.gone()) return SIZE_MAX;
+  const runs::Run& run = runs::run(found.place.run());
+  const size_t in_run = places::page_of(page) - found.first;
+  const runs::Frame& frame = runs::frames[run.frame];
+  const bool live = has_live(frame, static_cast<unsigned>(in_run / kShapes[frame.shape].group));
+  return live ? frame.offset + in_run * kPage : SIZE_MAX;
+}
+
+/// Looks at the pages that are in the child's page tables: those that it has touched, and some that it inherited.
+/// False: the kernel doesn't tell them.
+bool exchange_touched(int pagemap, Exchange& exchange) noexcept {
+  const uintptr_t end = kBegin + places::known.load(std::memory_order_acquire) * places::kUnit;
+  sys::PageQuery query{kBegin, end, 0, 0, sys::kPagePresent, sys::kPagePresent};
+  while (query.begin < end) {
+    sys::PageRange found[16];
+    const int64_t count = sys::find_pages(pagemap, query, found);
+    if (count < 0) return false;
+    for (const sys::PageRange& range : std::span(found, static_cast<size_t>(count)))
+      for (uintptr_t page = range.begin; page < range.end; page += kPage)
+        if (const size_t offset = offset_of(page); offset != SIZE_MAX && !exchange.page(offset)) return false;
+  }
   return true;
+}
+
+void exchange_all() noexcept {
+  Exchange exchange;
+  const int pagemap = sys::open_to_read("/proc/self/pagemap");
+  const bool done = pagemap >= 0 && exchange_touched(pagemap, exchange);
+  if (pagemap >= 0) sys::close(pagemap);
+  if (done) return;
+  static_cast<void>(for_each_live_part([&](size_t offset, size_t bytes) {
+    for (size_t at = 0; at < bytes; at += kPage)
+      if (!exchange.page(offset + at)) return false;
+    return true;
+  }));
+}
+
+/// Shows the copy wherever the parent's arena was shown.
+bool show_all() noexcept {
+  bool done = true;
+  runs::for_each([&](runs::Run& run) {
+    const size_t first = run.first.load(std::memory_order_relaxed);
+    if (first == 0) return;
+    const uintptr_t at = places::address_of(first);
+    run.filled.store(0, std::memory_order_relaxed);
+    if (!arena::show(runs::frames[run.frame].offset, size_t{1} << run.shift, at)) {
+      sys::unmap(reinterpret_cast<void*>(at), kPage << run.shift);  // rather than the parent's
+      done = false;
+    } else {
+      engines::forked(run);
+    }
+  });
+  return done;
 }
 
 }  // namespace
 
-void before_fork() noexcept {
-  ours = 0;
-  for (unsigned i = 0; i < stripes::kCount; ++i)
-    for (int patience = 1 << 14; patience > 0; --patience) {
-      if (!stripes::all[i].held.exchange(true, std::memory_order_acquire)) {
-        ours |= uint32_t{1} << i;
-        break;
-      }
-      cpu::pause();
-    }
-}
+bool before_fork() noexcept { return !begun() || copy_all(); }
 
-void after_fork_in_parent() noexcept {
-  for (unsigned i = 0; i < stripes::kCount; ++i)
-    if ((ours >> i & 1) != 0) stripes::all[i].held.store(false, std::memory_order_release);
-}
+void after_fork_in_parent() noexcept { arena::drop_copy(); }
 
-bool after_fork_in_child(uint64_t) noexcept {
-  if (!begun()) return true;
+bool after_fork_in_child(bool whole, void (*apart)() noexcept) noexcept {
+  if (whole)
+    exchange_all();
+  else
+    arena::drop_copy();
+  const bool copied = whole || copy_all();
+  apart();
   places::forked();
-  for (unsigned i = 0; i < stripes::kCount; ++i)
-    if ((ours >> i & 1) == 0)
-      for (stripes::Current& current : stripes::all[i].current) current = {};
-  runs::drop_all();
-  for (const Stripe& stripe : stripes::all)
-    for (const stripes::Current& current : stripe.current)
-      if (current.run != nullptr && current.more) runs::keep(*current.run);
-  runs::list_the_others();
-  bool done = arena::renew(copy);
-  if (done) {
-    count_touched();
-    runs::for_each([&](Run& run) { done = show_again(run) && done; });
-  }
-  if (!done) {
-    arena::seal(true);  // what is there is the parent's
+  stripes::forked();
+  if (!copied || !arena::adopt_copy() || !show_all()) {
+    tidy::place_nothing();
     return false;
   }
-  for (Stripe& stripe : stripes::all) stripe.held.store(false, std::memory_order_release);
   runs::move_stuck();
   return true;
 }

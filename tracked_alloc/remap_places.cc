@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "preload/base/cpu.h"
 #include "preload/base/sys.h"
 #include "tracked_alloc/pages.h"
 
@@ -11,6 +10,7 @@ namespace {
 
 constexpr size_t kStep = 256;  // units whose tables are mapped at a time
 constexpr size_t kMostRecycled = kUnits;
+constexpr int kPatience = 64;  // turns of other threads
 // forgotten: used, and who was there is not known any more. usable: once more.
 enum State : uint32_t { unused, used, forgotten, usable, retired };
 
@@ -41,22 +41,31 @@ bool is_free(uintptr_t begin, size_t size) noexcept {
   return got != nullptr;
 }
 
-bool grow(size_t before) noexcept {
-  for (int patience = 1 << 12; growing.exchange(true, std::memory_order_acquire); --patience) {
-    if (patience == 0) return false;
-    cpu::pause();
-  }
-  bool done = known.load(std::memory_order_relaxed) != before;
-  if (!done && map_step(before)) {
+/// Maps tables for more units than `before`, unless somebody else does just now.
+void grow(size_t before) noexcept {
+  if (growing.exchange(true, std::memory_order_acquire)) return;
+  if (known.load(std::memory_order_relaxed) == before && map_step(before)) {
     const size_t end = std::min(before + kStep, kUnits);
     if (!is_free(kBegin + before * kUnit, (end - before) * kUnit))
       for (size_t unit = before; unit < end; ++unit)
         if (!is_free(kBegin + unit * kUnit, kUnit)) units[unit].state.store(retired, std::memory_order_relaxed);
     known.store(end, std::memory_order_release);
-    done = true;
   }
   growing.store(false, std::memory_order_release);
-  return done;
+}
+
+/// Long before they are all used, so that nobody has to wait.
+bool has_tables(size_t unit) noexcept {
+  size_t mapped = known.load(std::memory_order_acquire);
+  if (unit + kStep / 2 >= mapped && mapped < kUnits) grow(mapped);
+  for (int patience = 0; patience < kPatience; ++patience) {
+    const bool somebody_does = growing.load(std::memory_order_acquire);
+    mapped = known.load(std::memory_order_acquire);
+    if (unit < mapped) return true;
+    if (!somebody_does) return false;
+    sys::yield();
+  }
+  return false;
 }
 
 /// A unit that was used before, and that nothing points into.
@@ -79,7 +88,7 @@ size_t take_recycled() noexcept {
 size_t take_unit() noexcept {
   size_t unit = next.load(std::memory_order_relaxed);
   while (unit < limit.load(std::memory_order_relaxed)) {
-    if (const size_t mapped = known.load(std::memory_order_acquire); unit >= mapped && !grow(mapped)) return 0;
+    if (!has_tables(unit)) return 0;
     if (!next.compare_exchange_weak(unit, unit + 1, std::memory_order_relaxed)) continue;
     if (units[unit].state.load(std::memory_order_relaxed) != retired) break;
     unit = next.load(std::memory_order_relaxed);
@@ -117,8 +126,10 @@ constinit std::atomic<size_t> known{0};
 bool have_table(uintptr_t at, size_t size) noexcept {
   const uintptr_t begin = at / kPage * kPage, end = (at + size + kPage - 1) / kPage * kPage;
   void* const place = reinterpret_cast<void*>(begin);
-  // Also what a thread mapped that did not come to the end of it.
-  return pages::map_plain(place, end - begin, true) || sys::readable(place);
+  if (pages::map_plain(place, end - begin, true)) return true;
+  // Perhaps another thread is at it, or has not come to the end of it.
+  for (int patience = 0; patience < kPatience && !sys::readable(place); ++patience) sys::yield();
+  return sys::readable(place);
 }
 
 void begin(size_t addresses) noexcept {

@@ -99,12 +99,24 @@ bool is_idle(const Run& run) noexcept {
   return count == run.blocks;
 }
 
-/// As many pages as the shape has already, from the least that has a block.
+/// Whether there is memory for long runs of shapes that have few blocks, and free them as fast as they are allocated:
+/// one of 512 pages takes 2 MiB, and to move it costs a page an eighth of what it costs in short ones.
+bool may_lengthen() noexcept {
+  constexpr uint64_t kSpare = 16 << 20;
+  const uint64_t physical = sums.physical.load(std::memory_order_relaxed);
+  const uint64_t handed = sums.handed.load(std::memory_order_relaxed);
+  const uint64_t live = handed - std::min(handed, sums.dead.load(std::memory_order_relaxed));
+  return physical < live + live / 4 + kSpare;
+}
+
+/// How long the next runs of the shape are: as many pages as it has already, from the least that has a block.
 unsigned next_shift(const Source& source, const Shape& shape) noexcept {
+  constexpr uint64_t kFew = 2048, kFewPages = 16;
   const uint32_t pages = source.pages.load(std::memory_order_relaxed);
   const uint64_t churn = source.churn.load(std::memory_order_relaxed);
-  // Who frees as fast as he allocates has few blocks, and still wants long runs.
-  const uint64_t wanted = std::max<uint64_t>({pages, std::min<uint64_t>(churn / 64, 512), shape.group, 4});
+  uint64_t by_churn = churn / 4;
+  if (churn < kFew || !may_lengthen()) by_churn = std::min(by_churn, kFewPages);
+  const uint64_t wanted = std::max<uint64_t>({pages, by_churn, shape.group, 4});
   return std::min<unsigned>(static_cast<unsigned>(std::bit_width(wanted - 1)), places::kUnitShift);
 }
 
@@ -235,10 +247,49 @@ void fill(Run& run, unsigned word) noexcept {
       sys::advise(reinterpret_cast<void*>(places::address_of(first)), count * kPage, sys::Advice::populate));
 }
 
+/// All of the run is dead, and has gone from its addresses.
+void count_gone(Run& run) noexcept {
+  const uint64_t capacity = shape_of(run).capacity, single = run.single.exchange(0, std::memory_order_relaxed);
+  sums.handed.fetch_sub(run.blocks * capacity, std::memory_order_relaxed);
+  sums.dead.fetch_sub(rounded(run, run.blocks) * capacity, std::memory_order_relaxed);
+  sums.single.fetch_sub(single * capacity, std::memory_order_relaxed);
+  sums.moved.fetch_add(run.blocks - single, std::memory_order_relaxed);
+  sources[run.shape].churn.fetch_add(uint64_t{1} << run.shift, std::memory_order_relaxed);
+}
+
+bool drop_memory(Frame& frame) noexcept {
+  if (!arena::drop(frame.offset, size_t{1} << frame.shift)) return false;
+  const auto words = static_cast<unsigned>(std::popcount(frame.touched.exchange(0, std::memory_order_relaxed)));
+  sums.physical.fetch_sub(words * bytes_of_word(frame), std::memory_order_relaxed);
+  return true;
+}
+
+constexpr uint32_t kShut = 1 << 16;  // of Frame::opened: no other run of it is to be opened
+
+/// The shape's runs have become longer: this one goes, and with the last of them its frame. It is `moving`.
+bool retire(Run& run) noexcept {
+  Frame& frame = frames[run.frame];
+  const size_t pages = size_t{1} << run.shift, first = run.first.load(std::memory_order_relaxed);
+  if (arena::sealed() || !sys::unmap(reinterpret_cast<void*>(places::address_of(first)), pages * kPage)) return false;
+  count_gone(run);
+  arena::give_mapping_back(pages);
+  run.first.store(0, std::memory_order_relaxed);
+  run.engine.store(strange, std::memory_order_relaxed);
+  places::leave(first, run.shift);
+  run.standing.store(standing(unopened, 0), std::memory_order_release);
+  uint32_t self = run.frame + 1;
+  sources[run.shape].frame.compare_exchange_strong(self, 0, std::memory_order_acq_rel);
+  uint32_t retired = frame.retired.fetch_add(1, std::memory_order_acq_rel) + 1;
+  if (frame.opened.compare_exchange_strong(retired, retired | kShut, std::memory_order_acq_rel))
+    static_cast<void>(drop_memory(frame));
+  return true;
+}
+
 /// The run is `moving`, and ours alone.
 bool move_on(Run& run) noexcept {
   const size_t pages = size_t{1} << run.shift, from = run.first.load(std::memory_order_relaxed);
   Refusal why{};
+  if (run.shift < next_shift(sources[run.shape], shape_of(run)) && retire(run)) return true;
   const size_t to = arena::sealed() || !engines::let_go(run) ? 0 : place_for(run, why);
   const auto at = [](size_t page) { return reinterpret_cast<void*>(places::address_of(page)); };
   run.to.store(to, std::memory_order_relaxed);
@@ -252,13 +303,7 @@ bool move_on(Run& run) noexcept {
   run.to.store(0, std::memory_order_relaxed);
   places::leave(from, run.shift);
   fill_free(run);
-  const uint64_t bytes = run.blocks * uint64_t{shape_of(run).capacity};
-  const uint64_t single = run.single.exchange(0, std::memory_order_relaxed);
-  sums.handed.fetch_sub(bytes, std::memory_order_relaxed);
-  sums.dead.fetch_sub(rounded(run, run.blocks) * shape_of(run).capacity, std::memory_order_relaxed);
-  sums.single.fetch_sub(single * shape_of(run).capacity, std::memory_order_relaxed);
-  sums.moved.fetch_add(run.blocks - single, std::memory_order_relaxed);
-  sources[run.shape].churn.fetch_add(pages, std::memory_order_relaxed);
+  count_gone(run);
   run.standing.store(standing(listed, run.blocks), std::memory_order_release);
   push(run);
   return true;
@@ -275,15 +320,10 @@ bool put_out(Run& run) noexcept {
 
 /// Gives the memory of an idle frame back, if nobody opens another run of it meanwhile.
 bool strip(Frame& frame) noexcept {
-  constexpr uint32_t kStripping = 1 << 16;
   uint32_t opened = frame.seen;
-  if (!frame.opened.compare_exchange_strong(opened, frame.seen | kStripping, std::memory_order_acq_rel)) return false;
-  const bool done = arena::drop(frame.offset, size_t{1} << frame.shift);
-  if (done) {
-    const auto words = static_cast<unsigned>(std::popcount(frame.touched.exchange(0, std::memory_order_relaxed)));
-    sums.physical.fetch_sub(words * bytes_of_word(frame), std::memory_order_relaxed);
-    for (uint32_t n = 0; n < frame.seen; ++n) run(frame.first_run + n).filled.store(0, std::memory_order_relaxed);
-  }
+  if (!frame.opened.compare_exchange_strong(opened, frame.seen | kShut, std::memory_order_acq_rel)) return false;
+  const bool done = drop_memory(frame);
+  for (uint32_t n = 0; done && n < frame.seen; ++n) run(frame.first_run + n).filled.store(0, std::memory_order_relaxed);
   frame.opened.store(frame.seen, std::memory_order_release);
   return done;
 }
@@ -302,7 +342,8 @@ size_t trim_shape(unsigned shape, Trim which) noexcept {
   size_t stripped = 0;
   each([&](Run&, Frame& frame) {
     if (frame.seen == 0 || frame.touched.load(std::memory_order_relaxed) == 0) return;
-    const bool idle = frame.seen == frame.opened.load(std::memory_order_acquire);
+    const uint32_t resting = frame.seen + frame.retired.load(std::memory_order_acquire);
+    const bool idle = resting == frame.opened.load(std::memory_order_acquire);
     const bool rested = frame.rested.exchange(idle, std::memory_order_relaxed);
     if (idle && (rested || which == Trim::idle)) stripped += strip(frame);
   });

@@ -40,11 +40,12 @@ constexpr uint32_t left_of(uint64_t standing) noexcept { return static_cast<uint
 struct Frame {
   uint32_t first_run;
   uint8_t shape, shift;
-  std::atomic<uint8_t> touched;  // by words of its runs
-  std::atomic<uint32_t> opened;  // runs
-  size_t offset;                 // in the arena
-  uint32_t seen;                 // runs that are idle; trim's
-  std::atomic<bool> rested;      // all were, when trim last looked
+  std::atomic<uint8_t> touched;   // by words of its runs
+  std::atomic<uint32_t> retired;  // of those opened
+  std::atomic<uint32_t> opened;   // runs
+  size_t offset;                  // in the arena
+  uint32_t seen;                  // runs that are idle; trim's
+  std::atomic<bool> rested;       // all were, when trim last looked
 };
 
 constexpr size_t kMostRuns = size_t{1} << 22, kMostFrames = size_t{1} << 20;
@@ -63,7 +64,7 @@ void for_each(Visit&& visit) noexcept {
   const uint32_t end = frame_count.load(std::memory_order_acquire);
   for (uint32_t i = 0; i < end; ++i) {
     const Frame& frame = frames[i];
-    const uint32_t opened = frame.opened.load(std::memory_order_acquire);
+    const uint32_t opened = frame.opened.load(std::memory_order_acquire);  // or more
     for (uint32_t n = 0; n < opened && n < kShapes[frame.shape].slots; ++n) visit(run(frame.first_run + n));
   }
 }

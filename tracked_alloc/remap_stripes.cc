@@ -20,4 +20,16 @@ Held held() noexcept {
   return out;
 }
 
+void forked() noexcept {
+  runs::drop_all();
+  for (Stripe& stripe : all)
+    for (Current& current : stripe.current) {
+      // Who held it stood still in the middle: what it had is lost.
+      if (stripe.held.load(std::memory_order_relaxed)) current = {};
+      if (current.more) runs::keep(*current.run);
+    }
+  for (Stripe& stripe : all) stripe.held.store(false, std::memory_order_relaxed);
+  runs::list_the_others();
+}
+
 }  // namespace poireau::tracked_alloc::remap::stripes

@@ -42,5 +42,7 @@ struct Held {
   uint64_t blocks, bytes, placed;
 };
 [[nodiscard]] Held held() noexcept;
+/// In a fork child: nobody holds any.
+void forked() noexcept;
 
 }  // namespace poireau::tracked_alloc::remap::stripes

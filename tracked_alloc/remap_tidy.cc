@@ -31,6 +31,8 @@ void after_move() noexcept {
   if (less(physical, handed) > live_bytes() / 4 + kMib) runs::trim_frames(runs::Trim::rested);
 }
 
+void place_nothing() noexcept { ready.store(false, std::memory_order_release); }
+
 }  // namespace tidy
 
 bool begin(const Settings& settings) noexcept {

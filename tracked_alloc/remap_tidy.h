@@ -5,5 +5,7 @@ namespace poireau::tracked_alloc::remap::tidy {
 
 /// After each move of a run.
 void after_move() noexcept;
+/// Nothing is to be placed in this process.
+void place_nothing() noexcept;
 
 }  // namespace poireau::tracked_alloc::remap::tidy

@@ -15,6 +15,8 @@ enum class Backing { none, expected };
 [[nodiscard]] void* map_at(void* at, size_t size, Backing backing = Backing::none) noexcept;
 /// Private anonymous memory, readable and writable; nullptr if there is none.
 [[nodiscard]] void* map(size_t size) noexcept;
+/// Zeroed memory that fork children share; nullptr if there is none.
+[[nodiscard]] void* map_shared(size_t size) noexcept;
 bool unmap(void* at, size_t size) noexcept;
 /// Puts these pages where others are (or are not), at once.
 [[nodiscard]] bool move(void* from, size_t size, void* to) noexcept;
@@ -156,6 +158,9 @@ constexpr size_t kMostSocketName = 107;
 
 /// Lets another thread run.
 void yield() noexcept;
+void sleep(uint64_t nanoseconds) noexcept;
+/// Whether this process has no children, or none that it could wait for.
+[[nodiscard]] bool childless() noexcept;
 /// The machine's name, a view into `out`; empty on failure.
 [[nodiscard]] std::string_view host_name(std::span<char, 65> out) noexcept;
 [[nodiscard]] bool random(std::span<std::byte> out) noexcept;
@@ -191,7 +196,7 @@ void set_blocked_signals(uint64_t signals) noexcept;
 // The other threads.
 /// Whether this process has a thread of that id; one that has ended may be there still.
 [[nodiscard]] bool thread_exists(int thread) noexcept;
-/// Waits as long as `word` is `value`, at most so long; false: that time is over. Of threads of this process.
+/// Waits as long as `word` is `value`, at most so long; false: that time is over.
 bool wait_while(std::atomic<uint32_t>& word, uint32_t value, uint64_t nanoseconds) noexcept;
 void wake_all(std::atomic<uint32_t>& word) noexcept;
 

@@ -17,6 +17,7 @@
 #include <sys/un.h>
 #include <sys/utsname.h>
 #include <sys/vfs.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -96,6 +97,10 @@ void* map_closed_at(void* at, size_t size, Backing backing) noexcept {
   return map_exactly(at, size, PROT_NONE, backing);
 }
 void* map(size_t size) noexcept { return map_pages(nullptr, size, kAccessible, MAP_NORESERVE); }
+void* map_shared(size_t size) noexcept {
+  const long got = call(SYS_mmap, 0, static_cast<long>(size), kAccessible, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  return got < 0 ? nullptr : reinterpret_cast<void*>(got);
+}
 void* map_closed(size_t size) noexcept { return map_pages(nullptr, size, PROT_NONE, MAP_NORESERVE); }
 
 bool move(void* from, size_t size, void* to) noexcept {
@@ -453,6 +458,16 @@ bool on_signal_stack() noexcept {
 
 void yield() noexcept { call(SYS_sched_yield); }
 
+void sleep(uint64_t nanoseconds) noexcept {
+  std::atomic<uint32_t> word{0};
+  static_cast<void>(wait_while(word, 0, nanoseconds));
+}
+
+bool childless() noexcept {
+  siginfo_t info;
+  return call(SYS_waitid, P_ALL, 0, number(&info), WEXITED | WNOHANG | WNOWAIT | __WALL, 0) == -ECHILD;
+}
+
 std::string_view host_name(std::span<char, 65> out) noexcept {
   utsname names;
   if (call(SYS_uname, reinterpret_cast<long>(&names)) != 0) return {};
@@ -519,10 +534,10 @@ bool thread_exists(int thread) noexcept { return call(SYS_tgkill, process_id(), 
 bool wait_while(std::atomic<uint32_t>& word, uint32_t value, uint64_t nanoseconds) noexcept {
   constexpr uint64_t kSecond = 1'000'000'000;
   const timespec most{static_cast<time_t>(nanoseconds / kSecond), static_cast<long>(nanoseconds % kSecond)};
-  return call(SYS_futex, number(&word), FUTEX_WAIT_PRIVATE, value, number(&most)) != -ETIMEDOUT;
+  return call(SYS_futex, number(&word), FUTEX_WAIT, value, number(&most)) != -ETIMEDOUT;
 }
 
-void wake_all(std::atomic<uint32_t>& word) noexcept { call(SYS_futex, number(&word), FUTEX_WAKE_PRIVATE, INT32_MAX); }
+void wake_all(std::atomic<uint32_t>& word) noexcept { call(SYS_futex, number(&word), FUTEX_WAKE, INT32_MAX); }
 
 int64_t copy_memory(std::span<std::byte> to, uintptr_t from) noexcept {
   const iovec here{to.data(), to.size()}, there{reinterpret_cast<void*>(from), to.size()};

@@ -47,7 +47,8 @@ struct Home {
   static void* take(size_t size, unsigned stripe) {
     void* const ptr = remap::allocate({size, 16, 1, false}, stripe);
     if (ptr != nullptr) return ptr;
-    fputs("no home\n", stderr);
+    for (const uint64_t times : remap::standing().refused) fprintf(stderr, "%lu ", times);
+    fputs("refused: no home\n", stderr);
     exit(1);
   }
   static void drop(void* ptr) {

@@ -452,7 +452,7 @@ def test_control_may_be_for_reading_only(controlled):
         for verb in ("hello", "list", "stats"):
             client.ask(verb)
         client.ask("get", "control")
-        for verb in ("arm", "disarm", "flush", "snapshot", "verify", "quit"):
+        for verb in ("arm", "disarm", "flush", "snapshot", "verify", "quit", "sweep", "holders"):
             assert client.refused(verb)
         assert client.refused("set", "control", "full")
         assert client.refused("set", "sample_period", "1M")

@@ -145,7 +145,7 @@ Fields set(std::string_view option, std::string_view value) {
 }
 
 constexpr const char* kReading[] = {"hello", "list", "stats"};
-constexpr const char* kChanging[] = {"arm", "disarm", "flush", "snapshot", "verify", "quit"};
+constexpr const char* kChanging[] = {"arm", "disarm", "flush", "snapshot", "verify", "quit", "sweep", "holders"};
 
 // Before our own constructor there is nothing but zeros.
 constinit bool came_first = false;
@@ -331,9 +331,9 @@ TEST_F(ControlVerbs, SayWhatIsWantedInstead) {
   EXPECT_EQ(Fields(line_of({.verb = "get"}))["error"], "get needs an option");
   EXPECT_EQ(Fields(line_of({.verb = "set", .option = "armed", .has_option = true}))["error"],
             "set needs an option and a value");
-  EXPECT_EQ(
-      ask("reboot")["error"],
-      "\"reboot\" is no verb; there are hello, list, get, stats, set, arm, disarm, flush, snapshot, verify, quit");
+  EXPECT_EQ(ask("reboot")["error"],
+            "\"reboot\" is no verb; there are hello, list, get, stats, set, arm, disarm, flush, snapshot, verify, "
+            "quit, sweep, holders");
   EXPECT_EQ(ask("")["ok"], "false");
   EXPECT_EQ(ask("hello, list")["ok"], "false");
   EXPECT_EQ(ask(" hello")["ok"], "false");
