@@ -68,6 +68,7 @@ def add_wrappers(parser: argparse.ArgumentParser) -> None:
 def add_window(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--since", metavar="TIME", help="a window's beginning")
     parser.add_argument("--until", metavar="TIME", help="and its end")
+    parser.add_argument("--phase", metavar="NAME", help="while the program was in that phase (poireau_phase)")
 
 
 def add_symbols(parser: argparse.ArgumentParser) -> None:
@@ -163,9 +164,16 @@ def selection(
     from poireau.selection import Selection
 
     table = heap.processes if processes is None else processes
+    begin, end = _since(since, heap), None if until is None else when(until, heap)
+    if getattr(parsed, "phase", None) is not None:
+        from poireau import phases
+
+        if since is not None or until is not None:
+            raise Failure("--phase is a window by itself: without --since, --until and --at", USAGE)
+        begin, end = phases.window(heap, parsed.phase)
     return Selection(
-        since=_since(since, heap),
-        until=None if until is None else when(until, heap),
+        since=begin,
+        until=end,
         processes=tuple(number for each in parsed.process for number in _processes(table, each)),
         threads=tuple(_thread(heap, each) for each in parsed.thread),
         focus=parsed.focus,

@@ -190,15 +190,29 @@ def _stats(answer: Answer, process: Process) -> Iterator[str]:
         if heading == "cost":
             yield from _values(figures.group(said, "governor"), "governor's ")
             yield from _mappings(process)
+    if protection := figures.group(said, "protection"):
+        yield from _protection(protection, process)
     drops = {cause: count for cause, count in figures.group(said, "drops").items() if count != 0}
     yield "drops:" if drops else "drops: none"
     yield from _values(drops)
     yield "control:"
     yield from _values(figures.group(said, "control"))
-    rest = {name: value for name, value in said.items() if name not in ("drops", "control", "governor")}
+    rest = {name: value for name, value in said.items() if name not in ("drops", "control", "governor", "protection")}
     if rest:
         yield "other:"
         yield from _values(rest)
+
+
+def _protection(said: Answer, process: Process) -> Iterator[str]:
+    """Of every block. Each alias counts in RSS, so what the process takes is its PSS."""
+    yield "protection:"
+    yield from _values({name: value for name, value in said.items() if not isinstance(value, dict)})
+    for name, what in (("refused", "refused for want of "), ("pointers", "pointers given to system calls, at ")):
+        yield from _values({each: count for each, count in figures.group(said, name).items() if count != 0}, what)
+    memory = processes.memory(process.pid)
+    if memory is not None:
+        yield f"  proportional: {as_size(memory.proportional)} of {as_size(process.resident)} resident"
+        yield f"  huge_pages: {as_size(memory.huge)}"
 
 
 def _mappings(process: Process) -> Iterator[str]:
@@ -233,6 +247,18 @@ def _verify(answer: Answer, process: Process) -> Iterator[str]:
     yield f"{figures.number(answer, 'blocks')} blocks looked at, {figures.number(answer, 'errors')} errors found"
 
 
+def _sweep(answer: Answer, process: Process) -> Iterator[str]:
+    yield from (line.strip() for line in _values({n: v for n, v in answer.items() if n not in ("ok", "do")}))
+
+
+def _holders(answer: Answer, process: Process) -> Iterator[str]:
+    blocks = answer.get("blocks")
+    for block in (each for each in blocks if isinstance(each, dict)) if isinstance(blocks, list) else ():
+        address, size, count = (figures.number(block, name) for name in ("address", "size", "count"))
+        yield f"{address:#x}: {size} bytes, {count} point at it"
+    yield f"and {figures.number(answer, 'more')} more" if answer.get("more") else "no others"
+
+
 def _quit(answer: Answer, process: Process) -> Iterator[str]:
     yield f"{called(process)} is let go: nothing more is sampled, and it can't be reached any more"
 
@@ -254,8 +280,10 @@ VERBS = {
     "disarm": Verb("", "sample nothing more, until it is armed", _arm),
     "flush": Verb("", "have all that is alive in the newest files of its trace", _flush),
     "snapshot": Verb("", "the same, and stats; with --to, copy those files", _snapshot),
-    "stats": Verb("", "samples, what is alive, cost, drops", _stats, reads=True),
+    "stats": Verb("", "samples, what is alive, cost, drops, protection", _stats, reads=True),
     "verify": Verb("", "look for overruns at all live samples", _verify),
+    "sweep": Verb("", "search its memory for pointers at freed blocks, and use the others again", _sweep),
+    "holders": Verb("", "the freed blocks that something points at (`dangling` says where)", _holders),
     "quit": Verb("", "let it go for good: it samples nothing more, and can't be asked", _quit),
 }
 

@@ -64,12 +64,13 @@ def _library(library: Path, environment: Mapping[str, str]) -> Iterator[Finding]
     yield Finding(OK, "library", f"{library}, {image.bits}-bit{build_id}")
     loading = _probe(library, environment)
     yield loading
+    protecting = _probe(library, {**environment, "POIREAU_PROTECT": "all"}) if loading.level == OK else loading
     walked = re.search(r"stacks by (\w+)", loading.text)
     if walked is not None:
         yield Finding(OK, "unwinder", f"stacks by {walked[1]}")
     if ": version " in loading.text:
         yield _reaching(library, environment)
-    yield from guards.examine(loading.text, environment.get("POIREAU_GUARD_MECHANISM"))
+    yield from guards.examine(f"{loading.text}\n{protecting.text}", environment.get("POIREAU_GUARD_MECHANISM"))
     missing = [family for family in layout.FAMILIES if not (library.parent / layout.extension(family)).is_file()]
     if missing:
         text = f"no library for {', '.join(missing)} beside it: calls of their own functions go unseen"

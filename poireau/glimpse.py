@@ -67,7 +67,7 @@ def settings_of(trace: Path) -> dict[str, str]:
             if name == "process":
                 lines = fields["options"].splitlines()
                 settings.update(line.split("=", 1) for line in lines if "=" in line)
-            elif name == "option":
+            elif name == "option" and fields["name"] not in ("phase", "keep"):
                 settings[fields["name"]] = fields["value"]
         settings.update(newer)
     return settings

@@ -14,6 +14,15 @@ _REASONS = {  # mechanism -> when `auto` takes it, and what it gives
     "mprotect": (NOTE, "taken where neither guard markers nor userfaultfd work; few blocks, for each takes mappings"),
     "none": (NOTE, "taken where nothing else works; blocks are checked when freed, but no access faults"),
 }
+_ENGINES = {  # of remapped homes -> what it gives
+    "markers": (OK, "guard markers (Linux 6.13) close freed blocks one by one; what it takes to close a run, too"),
+    "userfaultfd": (OK, "userfaultfd closes freed blocks one by one"),
+    "runs": (NOTE, "neither guard markers nor userfaultfd work on shared memory: freed blocks become unreadable with "
+     "their neighbours"),
+    "guards": (NOTE, "blocks can't share memory here: each has pages of its own, with guards"),
+    "none": (NOTE, "no block can be protected here"),
+}  # fmt: skip
+_ENGINE = re.compile(r"\bprotecting all by (\w+)")
 _USED = re.compile(r"\bguards by (\w+)")
 
 
@@ -22,6 +31,10 @@ def examine(said: str, forced: str | None, root: Path = Path("/")) -> Iterator[F
     used = _USED.search(said)
     if used is not None:
         yield _mechanism(used[1], forced)
+    engine = _ENGINE.search(said)
+    if engine is not None:
+        level, reason = _ENGINES.get(engine[1], (OK, "as the library says"))
+        yield Finding(level, "protect = all", f"by {engine[1]}: {reason}")
     mappings = _read(root / "proc/sys/vm/max_map_count")
     yield Finding(OK, "mappings", f"at most {mappings or 'an unknown number'} a process")
     if _read(root / "proc/sys/vm/overcommit_memory") == "2":

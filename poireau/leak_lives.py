@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from poireau import estimates, windows
+from poireau import estimates, phases, windows
 from poireau.model import ALIVE, FREED, RESIZED, Heap
 from poireau.selection import Selection
 
@@ -148,6 +148,7 @@ def of(heap: Heap, selection: Selection) -> Lives:
     # Clocks are set; who was born in the future is of now.
     columns["born"] = np.minimum(columns["born"], end)
     kept = (end >= first) & (columns["born"] < last) & (last > first)
+    kept &= ~phases.kept(heap, process, columns["id"].astype(np.uint64))
     columns = {name: column[kept] for name, column in columns.items()}
     columns["late"] = columns["late"].astype(np.bool_)
     pairs, counts = np.unique(

@@ -91,6 +91,22 @@ def look(pid: int) -> Process | None:
     )
 
 
+@dataclass(frozen=True)
+class Memory:
+    proportional: int  # bytes: of pages that are mapped more than once its share
+    huge: int
+
+
+def memory(pid: int) -> Memory | None:
+    """None: it has gone, or is somebody else's."""
+    try:
+        text = (PROC / str(pid) / "smaps_rollup").read_text(errors="replace")
+    except OSError:
+        return None
+    said = {name: int(size) * 1024 for name, size in re.findall(r"^(\w+): +(\d+) kB", text, re.MULTILINE)}
+    return Memory(said.get("Pss", 0), said.get("AnonHugePages", 0) + said.get("ShmemPmdMapped", 0))
+
+
 def mappings(pid: int) -> list[Mapping]:
     """Raises OSError: it has gone, or is somebody else's."""
     return [_mapping(line) for line in _maps(pid).split("\n") if line]

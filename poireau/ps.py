@@ -146,9 +146,10 @@ def as_text(rows: Sequence[Row]) -> str:
 
 def _cells(row: Row) -> list[str]:
     process, stats = row.process, row.stats
-    who = [str(process.pid), user_name(process.user), plain(process.program), as_size(process.resident)]
+    who = [str(process.pid), user_name(process.user), plain(process.program), as_size(_resident(row))]
     if stats is None:
         return [*who, *"-" * 6, row.state]
+    protection = figures.group(stats, "protection")
     return [
         *who,
         figures.live_text(stats),
@@ -157,8 +158,15 @@ def _cells(row: Row) -> list[str]:
         str(sum(count for count in figures.group(stats, "drops").values() if type(count) is int)),
         f"{figures.number(figures.group(stats, 'governor'), 'cost_ppm') / 1e4:.2f}%",
         str(figures.number(stats, "errors")),
-        row.state,
+        row.state + (f", every block protected ({plain(str(protection['engine']))})" if protection else ""),
     ]
+
+
+def _resident(row: Row) -> int:
+    """Where blocks have aliases, each counts in RSS; PSS has them once."""
+    protected = row.stats is not None and figures.group(row.stats, "protection")
+    memory = processes.memory(row.process.pid) if protected else None
+    return row.process.resident if memory is None else memory.proportional
 
 
 def as_json(rows: Sequence[Row]) -> dict[str, Any]:
@@ -173,7 +181,7 @@ def _described(row: Row) -> dict[str, Any]:
         "program": process.program,
         "state": row.state,
         "trace": row.trace,
-        "rss_bytes": process.resident,
+        "rss_bytes": _resident(row),
         "live": None if live is None else live.as_json(),
         "stats": None if row.stats is None else {k: v for k, v in row.stats.items() if k not in ("ok", "do")},
     }

@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from poireau import core_file, naming, scan, scan_areas, scan_holders, scan_mapped, scan_modules, scan_target
+from poireau import core_file, naming, scan, scan_areas, scan_dangling, scan_holders, scan_mapped
 from poireau.errors import Failure
 from poireau.model import ALIVE, FATES, Heap
 from poireau.processes import REGION
 from poireau.scan import Seen
 from poireau.scan_holders import Place, Words
-from poireau.scan_library import IN_KERNEL, IN_REGISTER, REACHED, Gone, ranges
+from poireau.scan_library import IN_KERNEL, IN_REGISTER, REACHED, Gone
 from poireau.stacks import NOWHERE, Stacks
 from poireau.text import as_size, duration, plain
 
@@ -51,7 +51,7 @@ def of_process(heap: Heap | None, pid: int, process: int | None, held: bool, now
     """A process that runs."""
     try:
         seen = scan.of_process(pid, scan.BUDGET) if held else None
-        place = seen.place if seen is not None else _place(pid)
+        place = seen.place if seen is not None else scan_dangling.place(pid)
     except (Gone, OSError):
         return Scene(heap, process, None, None, now, False, f"process {pid} has ended")
     except Failure as failure:
@@ -59,15 +59,6 @@ def of_process(heap: Heap | None, pid: int, process: int | None, held: bool, now
             raise
         return Scene(heap, process, None, None, now, True, str(failure))
     return Scene(heap, process, place, seen, now, True)
-
-
-def _place(pid: int) -> Place:
-    with scan_target.opened(pid) as reader:
-        areas = scan_areas.of_process(pid)
-        reader.begin(ranges([]))
-        threads = reader.columns().threads
-        modules = scan_modules.of(areas, reader.read)
-    return Place(areas, modules, threads, scan_target.thread_names(pid), (), (pid,), pid)
 
 
 def of_core(heap: Heap | None, path: str, now: int) -> Scene:

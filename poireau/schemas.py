@@ -9,6 +9,7 @@ SCHEMAS = {
     "poireau.autopsy": "autopsy: what held the memory of a killed process, and what it rests on",
     "poireau.check": "check: runs, errors, leaks, and what of them counts",
     "poireau.ctl": "ctl: the same: answers, in the order of the requests",
+    "poireau.dangling": "dangling: blocks with pointers, and holders with at, offset, where; more; swept_bytes",
     "poireau.diff": "diff: rows with before, after, change, the chance that there is none, significant",
     "poireau.doctor": "doctor: healthy, findings of level (ok, note, problem), about, text",
     "poireau.errors": "errors: memory errors, grouped, with their stacks",

@@ -10,6 +10,7 @@
 #include "preload/governor.h"
 #include "preload/poireau.h"
 #include "preload/protect.h"
+#include "preload/protection.h"
 #include "preload/stack.h"
 #include "preload/stats.h"
 #include "preload/trace.h"
@@ -33,18 +34,6 @@ static_assert(offsetof(poireau_stats, live) == 11 * sizeof(uint64_t), "where the
 
 constexpr char kCounts[] = "connections refused requests malformed cut_off lost failures";
 static_assert(words_in(kCounts) * sizeof(uint64_t) == sizeof(Counts));
-
-constexpr char kTotals[] =
-    "allocations allocated_bytes reallocations deallocations of_2_mib of_1_gib guarded unprotected";
-static_assert(words_in(kTotals) * sizeof(uint64_t) == sizeof(protect::Totals));
-
-constexpr char kStanding[] =
-    "live live_bytes placed open_dead open_dead_bytes closed_dead moved closed recycled runs frames mappings "
-    "arena_bytes table_bytes addresses";
-static_assert(words_in(kStanding) * sizeof(uint64_t) == offsetof(tracked_alloc::remap::Standing, refused));
-
-constexpr char kRefusals[] = "size memory addresses mappings busy sealed";
-static_assert(words_in(kRefusals) == static_cast<size_t>(tracked_alloc::remap::Refusal::kinds));
 
 void add_counters(Answer& answer) noexcept {
   uint64_t numbers[kNumbers];
@@ -83,16 +72,27 @@ void add_live(Answer& answer) noexcept {
   answer.end();
 }
 
-/// What is protected besides samples: requests, and the remapped homes.
+constexpr char kProtection[] =
+    "allocations allocated_bytes reallocations deallocations of_2_mib of_1_gib guarded unprotected live live_bytes "
+    "placed open_dead open_dead_bytes closed_dead closed_with_run closed_alone recycled runs frames mappings "
+    "arena_bytes table_bytes addresses_bytes sweeps sweeps_given_up swept_bytes freed freed_bytes kept kept_bytes "
+    "sweep_cycles";
+constexpr char kRefusals[] = "size memory addresses mappings busy sandbox";
+constexpr char kPointers[] = "stack data heap home";
+constexpr size_t kProtectionNumbers = offsetof(poireau_protection, refused) / sizeof(uint64_t);
+static_assert(words_in(kProtection) == kProtectionNumbers && words_in(kRefusals) == POIREAU_REFUSALS &&
+              words_in(kPointers) == POIREAU_POINTERS);
+
 void add_protection(Answer& answer) noexcept {
-  namespace remap = tracked_alloc::remap;
+  if (!protect::armed()) return;
+  poireau_protection said;
+  gather(said);
   answer.begin("protection", '{').text("engine", protect::engine());
-  const protect::Totals totals = protect::totals();
-  add_numbers(answer, kTotals, std::bit_cast<std::array<uint64_t, sizeof totals / sizeof(uint64_t)>>(totals));
-  const remap::Standing now = remap::standing();
-  add_numbers(answer, kStanding, std::bit_cast<std::array<uint64_t, sizeof now / sizeof(uint64_t)>>(now));
+  add_numbers(answer, kProtection, {reinterpret_cast<const uint64_t*>(&said), kProtectionNumbers});
   answer.begin("refused", '{');
-  add_numbers(answer, kRefusals, now.refused);
+  add_numbers(answer, kRefusals, said.refused);
+  answer.end().begin("pointers", '{');
+  add_numbers(answer, kPointers, std::bit_cast<std::array<uint64_t, POIREAU_POINTERS>>(stats.pointers));
   answer.end().end();
 }
 

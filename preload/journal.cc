@@ -155,6 +155,31 @@ void erred(const Error& error) noexcept {
   write(event);
 }
 
+void noted(std::string_view name, std::string_view value) noexcept {
+  event::Option event;
+  event.name = name;
+  event.value = value;
+  if (sink::listens(event::Type::option)) {
+    greet_listeners();
+    sink::emit(event);
+  }
+  if (!trace::wanted()) return;
+  const trace::Turn turn;
+  if (turn && is_open()) static_cast<void>(trace::write(event));
+}
+
+bool kept(uintptr_t block) noexcept {
+  const auto place = tracked_alloc::region::find(block);
+  if (!place.ours || !tracked_alloc::region::exists(place.id)) return false;
+  const Record& record = record_of(place.id);
+  const Block there = describe(record);
+  if (!there.live || there.address != block) return false;
+  char id[kMostDigits];
+  const char* const end = write_number(id, number_of(place.id, record), 16);
+  noted("keep", {id, end});
+  return true;
+}
+
 void option_changed(std::string_view name, std::string_view value) noexcept {
   event::Option event;
   event.name = name;

@@ -26,6 +26,9 @@ struct Error {
   std::span<const uintptr_t> frames;
 };
 void erred(const Error& error) noexcept;
+/// What the program has told us: the phase that it is in, and (false: it is no sampled one) a block that it keeps.
+void noted(std::string_view name, std::string_view value) noexcept;
+[[nodiscard]] bool kept(uintptr_t block) noexcept;
 /// From here on an option is in force with another value. Told even by who is not sampled now.
 void option_changed(std::string_view name, std::string_view value) noexcept;
 

@@ -26,7 +26,9 @@ std::string_view name_of(Which which, std::span<const uint8_t> operators) noexce
 
 }  // namespace
 
-std::string_view name_of(Kind kind) noexcept { return name_of(kind, kMakers); }
+std::string_view name_of(Kind kind) noexcept {
+  return static_cast<uint8_t>(kind) == kOfPool ? "a pool" : name_of(kind, kMakers);
+}
 std::string_view name_of(Release release) noexcept { return name_of(release, kTakers); }
 
 }  // namespace poireau

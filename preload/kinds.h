@@ -36,6 +36,9 @@ enum class Release : uint8_t {
 #undef RELEASE_ROW
 };
 
+/// A block's, where it is an object of a pool (poireau.h).
+constexpr uint8_t kOfPool = UINT8_MAX;
+
 /// What a release says the block's size is when it says nothing.
 constexpr size_t kNoSize = SIZE_MAX;
 

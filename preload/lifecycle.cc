@@ -12,7 +12,6 @@
 #include "preload/base/text.h"
 #include "preload/clock.h"
 #include "preload/control.h"
-#include "preload/depot.h"
 #include "preload/faults.h"
 #include "preload/governor.h"
 #include "preload/hooks.h"
@@ -20,9 +19,9 @@
 #include "preload/journal.h"
 #include "preload/module.h"
 #include "preload/operators.h"
-#include "preload/poireau.h"
 #include "preload/process.h"
 #include "preload/protect.h"
+#include "preload/protection.h"
 #include "preload/real.h"
 #include "preload/report.h"
 #include "preload/sampled.h"
@@ -65,9 +64,14 @@ void protect_all() noexcept {
 }
 
 void watch_calls() noexcept {
+  using enum wraps::Watching;
   const SyscallCheck check = options.syscall_check.load(std::memory_order_relaxed);
-  const bool wanted = check == SyscallCheck::on || (check == SyscallCheck::automatic && protect::armed());
-  wraps::watch_calls(wanted && !sampled::dormant() ? wraps::Watching::failures : wraps::Watching::none);
+  if (sampled::dormant())
+    wraps::watch_calls(none);
+  else if (protect::armed())
+    wraps::watch_calls(check == SyscallCheck::off ? passing : all);
+  else
+    wraps::watch_calls(check == SyscallCheck::on ? failures : none);
 }
 
 /// Why this process is not to be sampled; empty: it is.
@@ -134,7 +138,7 @@ void configure() noexcept {
   if (!linked_in()) protect_all();
   watch_calls();
   if (log_level() >= LogLevel::info) introduce(sleeping);
-  if (log_level() >= LogLevel::debug && in_the_open() && !sys::file_info(STDERR_FILENO, standard_error))
+  if (log_level() >= LogLevel::info && in_the_open() && !sys::file_info(STDERR_FILENO, standard_error))
     standard_error = {};
 }
 
@@ -173,10 +177,12 @@ void in_fork_child() noexcept {
     sampled::check_all();
     journal::finish();
   }
-  if (log_level() < LogLevel::debug || sampled::dormant() || !in_the_open()) return;
+  if (log_level() < LogLevel::info || sampled::dormant() || !in_the_open()) return;
   sys::FileInfo now;
   if (!sys::file_info(STDERR_FILENO, now) || now.device != standard_error.device || now.inode != standard_error.inode)
     return;
+  say_protection();
+  if (log_level() < LogLevel::debug) return;
   Text text = voice::line();
   text << stats.samples.load(std::memory_order_relaxed) << " samples, "
        << stats.sampled_bytes.load(std::memory_order_relaxed) << " bytes in them, "
@@ -222,45 +228,3 @@ bool relocated() noexcept {
 }
 
 }  // namespace poireau::lifecycle
-
-using namespace poireau;
-
-extern "C" [[gnu::visibility("default")]] const char* poireau_version() { return POIREAU_VERSION; }
-
-extern "C" [[gnu::visibility("default")]] size_t poireau_get_stats(poireau_stats* out, size_t size) {
-  char* const bytes = reinterpret_cast<char*>(out);
-  size_t known = 0;
-  const auto give = [&](size_t offset, const auto& value) {  // what has room
-    known = offset + sizeof value;
-    if (offset < size) __builtin_memcpy(bytes + offset, &value, known <= size ? sizeof value : size - offset);
-  };
-#define GIVE(field, value) give(offsetof(poireau_stats, field), decltype(poireau_stats::field)(value))
-#define GIVE_COUNTER(field) GIVE(field, stats.field.load(std::memory_order_relaxed))
-  GIVE_COUNTER(samples);
-  GIVE_COUNTER(sampled_bytes);
-  GIVE_COUNTER(counted_bytes);
-  GIVE_COUNTER(early);
-  GIVE_COUNTER(dropped);
-  GIVE(generation, process::generation());
-  GIVE_COUNTER(deepbinds);
-  GIVE_COUNTER(namespaces);
-  GIVE(sample_period, sampled::dormant() ? 0 : governor::period());
-  const process::RunId id = process::run_id();
-  give(offsetof(poireau_stats, run_id), id);
-  const tracked_alloc::Census census = tracked_alloc::census();
-  GIVE(live, census.live);
-  GIVE(live_bytes, census.live_bytes);
-  GIVE(guarded, census.guarded);
-  GIVE(placed, census.placed);
-  GIVE(errors, report::errors());
-  GIVE(stackless, depot::refused());
-  GIVE(cycles, stats.cycles());
-  GIVE(trace_bytes, trace::bytes());
-  GIVE(trace_dropped, trace::dropped());
-  GIVE(trace_lost, journal::lost());
-  give(offsetof(poireau_stats, unplaced), stats.unplaced);
-  GIVE(overlong_cycles, stats.overlong.load(std::memory_order_relaxed));
-#undef GIVE_COUNTER
-#undef GIVE
-  return known < size ? known : size;
-}

@@ -13,18 +13,9 @@ constexpr unsigned kKindAt = 32, kNameAt = 43;
 constexpr Note kAddressMask = (Note{1} << kNameAt) - 1;
 
 constexpr Kind kUnknown{0xff};
-constexpr Kind kNames[] = {kUnknown,
-                           Kind::malloc,
-                           Kind::calloc,
-                           Kind::realloc,
-                           Kind::reallocarray,
-                           Kind::memalign,
-                           Kind::aligned_alloc,
-                           Kind::posix_memalign,
-                           Kind::valloc,
-                           Kind::pvalloc,
-                           Kind::_Znwm,
-                           Kind::_Znam};
+constexpr Kind kNames[] = {kUnknown,           Kind::malloc,   Kind::calloc,        Kind::realloc,
+                           Kind::reallocarray, Kind::memalign, Kind::aligned_alloc, Kind::posix_memalign,
+                           Kind::valloc,       Kind::pvalloc,  Kind::_Znwm,         Kind::_Znam};
 static_assert(std::size(kNames) <= 16);
 
 constexpr auto kNameOf = for_each_symbol<kKindSymbols>([](std::string_view symbol) -> uint8_t {

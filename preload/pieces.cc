@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "preload/base/sys.h"
+#include "preload/kinds.h"
 #include "preload/sandbox.h"
 #include "tracked_alloc/tracked_alloc.h"
 
@@ -136,6 +137,15 @@ bool on_stack(uintptr_t address) noexcept {
   const auto here = reinterpret_cast<uintptr_t>(__builtin_frame_address(0));
   const auto thread = reinterpret_cast<uintptr_t>(__builtin_thread_pointer());
   return address >= here && address < (thread > here ? thread : getauxval(AT_RANDOM));
+}
+
+tracked_alloc::Block block_of(const pools::Object& object) noexcept {
+  tracked_alloc::Block block{};
+  block.address = object.address;
+  block.size = block.room = object.size;
+  block.kind = kOfPool;
+  block.live = object.live;
+  return block;
 }
 
 void for_each_piece(const Call& call, const Words& words, Visitor visitor) noexcept {

@@ -3,6 +3,8 @@
 #include <cstdint>
 
 #include "preload/calls.h"
+#include "preload/pools.h"
+#include "tracked_alloc/verdict.h"
 
 /// The memory that a call hands on to the kernel, piece by piece, with what arrays and headers in it point at.
 namespace poireau::calls {
@@ -25,5 +27,8 @@ void for_each_piece(const Call& call, const Words& words, Visitor visitor) noexc
 /// Whether the address is on the stack that the calling thread is on, above this function's frame. A guess where that
 /// is an alternate stack.
 [[nodiscard]] bool on_stack(uintptr_t address) noexcept;
+
+/// For a report.
+[[nodiscard]] tracked_alloc::Block block_of(const pools::Object& object) noexcept;
 
 }  // namespace poireau::calls

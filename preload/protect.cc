@@ -99,7 +99,8 @@ bool is_exhausted() noexcept {
   using enum remap::Refusal;
   const remap::Standing now = remap::standing();
   uint64_t refused = 0;
-  for (const remap::Refusal why : {memory, addresses, mappings, sealed}) refused += now.refused[static_cast<size_t>(why)];
+  for (const remap::Refusal why : {memory, addresses, mappings, sealed})
+    refused += now.refused[static_cast<size_t>(why)];
   return refused != 0;
 }
 
@@ -107,8 +108,9 @@ bool is_exhausted() noexcept {
 [[gnu::cold, gnu::noinline]] void* go_without(bool (*exhausted)()) noexcept {
   add(&Counters::unprotected);
   if (value(options.exhausted) != Exhausted::abort || !exhausted()) return nullptr;
-  voice::say((voice::line() << "no home for a block that is to be protected: aborting; exhausted = fallback would go on")
-                 .view());
+  voice::say(
+      (voice::line() << "no home for a block that is to be protected: aborting; exhausted = fallback would go on")
+          .view());
   std::abort();
 }
 
@@ -129,7 +131,8 @@ remap::Closing closing(bool now) noexcept { return {now, value(options.zero)}; }
 Death take(void* ptr, const void* caller) noexcept {
   const notes::Note note = note_of_death(caller);
   const Revoke revoke = value(options.revoke);
-  if (revoke != Revoke::governed || closings.spent()) return remap::release(ptr, note, closing(revoke == Revoke::immediate));
+  if (revoke != Revoke::governed || closings.spent())
+    return remap::release(ptr, note, closing(revoke == Revoke::immediate));
   const Budget::Expense expense(closings);
   return remap::release(ptr, note, closing(true));
 }
@@ -303,8 +306,8 @@ void* allocate(const Request& asked) noexcept {
     sampled::notice_fork();
   void* home;
   if (request.size <= remap::kMost && request.alignment <= remap::kMostAlignment && remap::begun()) [[likely]] {
-    home = remap::allocate({request.size, request.alignment, note_of(request.kind, request.caller), zeroes(request.kind)},
-                           stripe());
+    home = remap::allocate(
+        {request.size, request.alignment, note_of(request.kind, request.caller), zeroes(request.kind)}, stripe());
     if (home == nullptr) [[unlikely]]
       return go_without(is_exhausted);
   } else {

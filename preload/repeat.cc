@@ -21,7 +21,7 @@ namespace {
 constexpr uint8_t kCall[] = {0x0f, 0x05};  // syscall
 constexpr uint8_t kLoad = 0xb8;            // mov $number, %eax
 constexpr size_t kLoadSize = 5, kFarthest = 40;
-constexpr int kLibcs = 32;                 // the first signal that is libc's own, up to SIGRTMIN
+constexpr int kLibcs = 32;  // the first signal that is libc's own, up to SIGRTMIN
 
 /// The word of a text where spaces are between them, and the rest of the text.
 std::string_view take_word(std::string_view& text) noexcept {
@@ -36,18 +36,16 @@ bool read_hexadecimal(std::string_view word, uint64_t& out) noexcept {
   return read_number(word, 16, UINT64_MAX, out);
 }
 
-bool is_call(uintptr_t at) noexcept {
-  return std::memcmp(reinterpret_cast<const void*>(at), kCall, sizeof kCall) == 0;
-}
+bool is_call(uintptr_t at) noexcept { return std::memcmp(reinterpret_cast<const void*>(at), kCall, sizeof kCall) == 0; }
 
 constexpr int16_t kThatWait[] = {
-    SYS_poll,        SYS_select,      SYS_pause,        SYS_nanosleep,  SYS_connect,         SYS_accept,
-    SYS_sendto,      SYS_recvfrom,    SYS_sendmsg,      SYS_recvmsg,    SYS_semop,           SYS_msgsnd,
-    SYS_msgrcv,      SYS_flock,       SYS_fcntl,        SYS_semtimedop, SYS_rt_sigtimedwait, SYS_rt_sigsuspend,
-    SYS_futex,       SYS_epoll_wait,  SYS_mq_timedsend, SYS_pselect6,   SYS_clock_nanosleep, SYS_io_getevents,
-    SYS_accept4,     SYS_recvmmsg,    SYS_ppoll,        SYS_sendmmsg,   SYS_mq_timedreceive, SYS_epoll_pwait,
-    SYS_wait4,       SYS_waitid,      SYS_readv,        SYS_writev,     SYS_write,           SYS_openat,
-    SYS_ioctl,       SYS_getrandom,   SYS_preadv2,      SYS_pwritev2,   SYS_splice,          SYS_io_pgetevents,
+    SYS_poll,        SYS_select,     SYS_pause,        SYS_nanosleep,  SYS_connect,         SYS_accept,
+    SYS_sendto,      SYS_recvfrom,   SYS_sendmsg,      SYS_recvmsg,    SYS_semop,           SYS_msgsnd,
+    SYS_msgrcv,      SYS_flock,      SYS_fcntl,        SYS_semtimedop, SYS_rt_sigtimedwait, SYS_rt_sigsuspend,
+    SYS_futex,       SYS_epoll_wait, SYS_mq_timedsend, SYS_pselect6,   SYS_clock_nanosleep, SYS_io_getevents,
+    SYS_accept4,     SYS_recvmmsg,   SYS_ppoll,        SYS_sendmmsg,   SYS_mq_timedreceive, SYS_epoll_pwait,
+    SYS_wait4,       SYS_waitid,     SYS_readv,        SYS_writev,     SYS_write,           SYS_openat,
+    SYS_ioctl,       SYS_getrandom,  SYS_preadv2,      SYS_pwritev2,   SYS_splice,          SYS_io_pgetevents,
     SYS_epoll_pwait2};
 
 /// The number of a call, from the instruction that loads it not far before the call itself (in libc some arguments may

@@ -9,7 +9,7 @@ namespace poireau::repeat {
 
 /// What a thread waits in.
 struct Call {
-  int64_t number = -1;  // -1: not known
+  int64_t number = -1;   // -1: not known
   uintptr_t behind = 0;  // the address of the instruction after it
 };
 

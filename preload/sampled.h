@@ -91,8 +91,8 @@ void set_operators(Operators whose) noexcept;
 void check_all() noexcept;
 /// The same a part at a time, some 20 us long. What was told of is counted, but not told again.
 struct Check {
-  tracked_alloc::region::Id at{};   // where it goes on; all-zero: at the beginning
-  bool homes_done = false;          // then come runs of remapped blocks
+  tracked_alloc::region::Id at{};  // where it goes on; all-zero: at the beginning
+  bool homes_done = false;         // then come runs of remapped blocks
   size_t run = 0;
   std::string_view found_by = "verify";
   uint64_t blocks = 0, errors = 0;  // looked at, and of them with changed bytes around them

@@ -20,12 +20,12 @@ using tracked_alloc::marks::Limits;
 namespace marks = tracked_alloc::marks;
 namespace remap = tracked_alloc::remap;
 
-constexpr uint64_t kFloor = 4 << 20;      // bytes of dead blocks that no sweep is worth
-constexpr uint64_t kRest = 8;             // times as long as the last sweep took, at least, there is no other
-constexpr uint64_t kMostPause = 10'000;   // milliseconds between one that was of no use and the next
-constexpr size_t kStack = 6 << 10;        // that it takes
+constexpr uint64_t kFloor = 4 << 20;     // bytes of dead blocks that no sweep is worth
+constexpr uint64_t kRest = 8;            // times as long as the last sweep took, at least, there is no other
+constexpr uint64_t kMostPause = 10'000;  // milliseconds between one that was of no use and the next
+constexpr size_t kStack = 6 << 10;       // that it takes
 
-constinit std::atomic<uint64_t> next{0};  // in ticks; sooner none is due
+constinit std::atomic<uint64_t> next{0};   // in ticks; sooner none is due
 constinit std::atomic<uint64_t> pause{1};  // milliseconds
 constinit std::atomic<uint64_t> sweeps{0}, given_up{0}, swept{0}, freed{0}, freed_bytes{0}, kept{0}, kept_bytes{0},
     spent{0};
@@ -126,8 +126,8 @@ Outcome run() noexcept {
 }
 
 Totals totals() noexcept {
-  return {value(sweeps), value(given_up), value(swept),      value(freed),
-          value(freed_bytes), value(kept), value(kept_bytes), value(spent)};
+  return {value(sweeps),      value(given_up), value(swept),      value(freed),
+          value(freed_bytes), value(kept),     value(kept_bytes), value(spent)};
 }
 
 void forked() noexcept {

@@ -15,11 +15,11 @@ Outcome run() noexcept;
 
 /// Since the process began, or was forked.
 struct Totals {
-  uint64_t sweeps, given_up;           // given_up: a thread did not stand still
-  uint64_t bytes;                      // swept
-  uint64_t freed, freed_bytes;         // blocks that are used again
-  uint64_t kept, kept_bytes;           // and that something pointed at
-  uint64_t ticks;                      // spent
+  uint64_t sweeps, given_up;    // given_up: a thread did not stand still
+  uint64_t bytes;               // swept
+  uint64_t freed, freed_bytes;  // blocks that are used again
+  uint64_t kept, kept_bytes;    // and that something pointed at
+  uint64_t ticks;               // spent
 };
 [[nodiscard]] Totals totals() noexcept;
 

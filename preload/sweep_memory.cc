@@ -107,7 +107,7 @@ bool Walk::line(std::string_view line) noexcept {
   found.shared = line[3] == 's';
   if (found.shared && line[1] != 'w') return true;  // another's
   line.remove_prefix(5);
-  take_number(line);                     // the offset
+  take_number(line);                                                      // the offset
   line.remove_prefix(std::min<size_t>(line.size(), line.find(' ') + 1));  // the device
   found.file = !line.starts_with("0 ");
   line.remove_prefix(std::min(line.size(), line.find_first_not_of("0123456789 ")));
@@ -122,7 +122,8 @@ bool Walk::outside_of_ours(const Area& found) noexcept {
   const uintptr_t ours[][2] = {
       {kRegion, region::kArena},
       {region::kArena + region::kArenaSize, kRegion + kRegionSize},
-      {linked_in() ? 0 : reinterpret_cast<uintptr_t>(__ehdr_start), linked_in() ? 0 : reinterpret_cast<uintptr_t>(_end)},
+      {linked_in() ? 0 : reinterpret_cast<uintptr_t>(__ehdr_start),
+       linked_in() ? 0 : reinterpret_cast<uintptr_t>(_end)},
   };
   Area left = found;
   for (const auto& [begin, end] : ours) {
@@ -168,8 +169,8 @@ bool Walk::pages_by_entry(const Area& area) noexcept {
   auto* const entries = reinterpret_cast<uint64_t*>(ranges);
   for (uintptr_t at = area.begin; at < area.end;) {
     const size_t count = std::min(kEntries, (area.end - at) / kPage);
-    const int64_t got =
-        sys::read_at(pagemap_, at / kPage * sizeof(uint64_t), {reinterpret_cast<char*>(ranges), count * sizeof(uint64_t)});
+    const int64_t got = sys::read_at(pagemap_, at / kPage * sizeof(uint64_t),
+                                     {reinterpret_cast<char*>(ranges), count * sizeof(uint64_t)});
     if (got != static_cast<int64_t>(count * sizeof(uint64_t))) return false;
     for (size_t i = 0; i < count; ++i, at += kPage) {
       const uint64_t entry = entries[i];

@@ -7,8 +7,9 @@ namespace poireau::wraps {
 /// Finds what the functions of syscalls.def pass their calls on to.
 void complete_calls() noexcept;
 
-/// Which system calls are looked at: those that fail with EFAULT, or all, before they are made, too.
-enum class Watching : uint8_t { none, unknown, failures, all };
+/// Which system calls are looked at: none; none, but they come by us (Shape::mask); those that fail with EFAULT; or
+/// all, before they are made, too.
+enum class Watching : uint8_t { none, unknown, passing, failures, all };
 /// Once, when the options are known.
 void watch_calls(Watching how) noexcept;
 

@@ -6,12 +6,15 @@
 #include "preload/calls.h"
 #include "preload/module.h"
 #include "preload/pieces.h"
+#include "preload/pools.h"
+#include "preload/protect.h"
 #include "preload/real.h"
 #include "preload/report.h"
 #include "preload/sampled.h"
 #include "preload/sandbox.h"
 #include "preload/stats.h"
 #include "preload/wraps.h"
+#include "tracked_alloc/remap.h"
 #include "tracked_alloc/tracked_alloc.h"
 #include "tracked_alloc/verdict.h"
 
@@ -23,6 +26,7 @@
 using namespace poireau;
 using calls::Piece, calls::Use;
 using wraps::Watching;
+namespace remap = tracked_alloc::remap;
 
 extern "C" {
 /// What the stub of a function found: its arguments as registers and the stack hold them.
@@ -108,6 +112,24 @@ Piece find_obstacle(const Looked& call) {
           sys::reads_again(static_cast<int>(call.words[0])));
 }
 
+/// False: what is there is not freed, or nobody knows of it.
+bool freed_block_at(uintptr_t address, tracked_alloc::Block& out) {
+  if (const pools::Object object = pools::find(address); object.address != 0 && !object.live) {
+    out = calls::block_of(object);
+    return true;
+  }
+  if (!tracked_alloc::owns(reinterpret_cast<const void*>(address))) return false;
+  if (remap::owns(address)) {  // it may be readable still
+    const remap::Answer answer = remap::find(address);
+    if (answer.found != remap::Answer::Found::dead) return false;
+    out = protect::describe(answer.block);
+    return true;
+  }
+  const tracked_alloc::Verdict verdict = tracked_alloc::judge_access(address);
+  out = verdict.block;
+  return verdict.finding == tracked_alloc::Finding::use_after_free;
+}
+
 /// Looks at a piece before the call: is it in a block that has been freed?
 void look_ahead(const Looked& call, const Piece& piece) {
   using Kind = decltype(POIREAU_POINTERS);
@@ -120,10 +142,9 @@ void look_ahead(const Looked& call, const Piece& piece) {
                                           : POIREAU_POINTER_HEAP;
   }
   stats.pointers[kind].fetch_add(1, std::memory_order_relaxed);
-  if (kind != POIREAU_POINTER_HOME) return;
-  const tracked_alloc::Verdict verdict = tracked_alloc::judge_access(piece.address);
-  if (verdict.finding != tracked_alloc::Finding::use_after_free) return;
-  tell(call, piece, report::Error::use_after_free, &verdict.block);
+  tracked_alloc::Block block;
+  if (!freed_block_at(piece.address, block)) return;
+  tell(call, piece, report::Error::use_after_free, &block);
   if (goes_on()) static_cast<void>(tracked_alloc::let_through(piece.address));
 }
 

@@ -11,8 +11,8 @@
 #include "preload/stop.h"
 
 // Functions of libc that set a handler or block a signal. For SIGSEGV and SIGBUS, once guarded homes may come to exist,
-// and for the signal that stops threads what they do is done here: handlers go behind ours, and no mask blocks either, since a fault on a guard that is
-// blocked kills. libc's own would reach the kernel past us.
+// and for the signal that stops threads what they do is done here: handlers go behind ours, and no mask blocks either,
+// since a fault on a guard that is blocked kills. libc's own would reach the kernel past us.
 
 #define HOOK_EXPORT extern "C" [[gnu::visibility("default")]]
 
@@ -21,9 +21,7 @@ using namespace poireau;
 namespace {
 
 bool is_faults(int number) noexcept { return faults::expected() && faults::watches(number); }
-bool is_ours(int number) noexcept {
-  return is_faults(number) || (number == stop::signal_number() && number != 0);
-}
+bool is_ours(int number) noexcept { return is_faults(number) || (number == stop::signal_number() && number != 0); }
 
 int change(int number, const struct sigaction* action, struct sigaction* old) noexcept {
   return is_faults(number) ? faults::change(number, action, old) : stop::change(action, old);
@@ -42,9 +40,7 @@ const sigset_t* blockable(const sigset_t* set, sigset_t& copy) noexcept {
   copy = {{set->__val[0] & ~never}};  // the kernel knows no more of them
   return &copy;
 }
-int blockable(int set) noexcept {
-  return static_cast<int>(static_cast<unsigned>(set) & ~never_blocked());
-}
+int blockable(int set) noexcept { return static_cast<int>(static_cast<unsigned>(set) & ~never_blocked()); }
 
 /// Of the signals that are ours, those that siginterrupt has asked to interrupt.
 constinit std::atomic<uint64_t> interrupting{0};

@@ -26,7 +26,7 @@ CXX: Layers = {
     ),
     "facts": (
         "preload/process.* preload/module.* preload/symbols.* preload/sandbox.* preload/stats.* preload/exponential.h "
-        "preload/thread.* preload/clock.* preload/voice.* preload/descriptors.h preload/build_id.*",
+        "preload/pools.* preload/thread.* preload/clock.* preload/voice.* preload/descriptors.h preload/build_id.*",
         "base config tables",
     ),
     "callers": ("preload/callers.*", "base config facts"),
@@ -48,7 +48,10 @@ CXX: Layers = {
         "preload/report.* preload/report_text.* preload/notes.*",
         "base config tables facts stack events journal governor tracked_alloc",
     ),
-    "sweep": ("preload/stop.* preload/repeat.* preload/sweep* preload/disposition.h", "base config tables facts real tracked_alloc"),
+    "sweep": (
+        "preload/stop.* preload/repeat.* preload/sweep* preload/disposition.h",
+        "base config tables facts real tracked_alloc",
+    ),
     "faults": ("preload/faults.*", "base config tables facts real stack report sweep tracked_alloc"),
     "sampled": (
         "preload/sampled* preload/protect.* preload/protect_budget.* preload/control.h",
@@ -64,7 +67,7 @@ CXX: Layers = {
     "wire": ("preload/control_request.* preload/control_answer.*", "base"),
     "native": ("poireau/native/*", "base tables events tracked_alloc"),
     "above": (
-        "preload/lifecycle.* preload/control.cc preload/control_socket.* "
+        "preload/lifecycle.* preload/own.cc preload/protection.* preload/control.cc preload/control_socket.* "
         "preload/control_options.* preload/control_stats.* preload/control_verbs.*",
         "base config tables facts callers sampler bootstrap real stack events journal report faults governor sampled "
         "sweep hooks wire tracked_alloc",
@@ -85,7 +88,7 @@ PYTHON: Layers = {
     "analysis": (
         "poireau/selection.py poireau/views.py poireau/stacks.py poireau/diff.py poireau/grouping.py poireau/naming.py "
         "poireau/windows.py poireau/preamble.py poireau/leaks.py poireau/leak_*.py poireau/reached.py "
-        "poireau/suppress*.py poireau/misuse.py poireau/series.py",
+        "poireau/suppress*.py poireau/misuse.py poireau/series.py poireau/phases.py",
         "errors text events estimate model",
     ),
     "report": ("poireau/report/*", "errors ours text events estimate model analysis"),

@@ -59,7 +59,8 @@ constexpr unsigned kNoteBits = 48;
 
 struct Block {
   uintptr_t address;
-  size_t size, room;  // as asked for; what may be used: the same. Behind that there is noise, looked at when it is freed
+  size_t size,
+      room;  // as asked for; what may be used: the same. Behind that there is noise, looked at when it is freed
   Note born, died;
   bool live;
   bool open;         // an access doesn't fault (a dead one's: not yet)
@@ -82,7 +83,7 @@ struct Closing {
 struct Death {
   enum class Found : uint8_t { done, freed, inside, nowhere } found;  // else nothing has changed
   Block block{};                                                      // it, or the one that the address is in or was
-  noise::Damage damage{};  // bytes behind the block that somebody wrote to; first == 0: none
+  noise::Damage damage{};           // bytes behind the block that somebody wrote to; first == 0: none
   unsigned char found_bytes[32]{};  // of them: the first, since they may be closed by now
   bool closed = false;              // by itself, or with its run
 };

@@ -40,8 +40,8 @@ uint64_t mappings_left() noexcept {
 size_t best_size(size_t most) noexcept {
   uint64_t file = UINT64_MAX;
   if (!sys::limit_of(sys::Limit::file_size, file)) return 0;
-  const uint64_t memory = sys::memory_size();
-  uint64_t best = most != 0 ? most : memory != 0 ? 2 * memory : size_t{1} << 30;
+  const uint64_t memory = sys::memory_size(sys::Memory::physical);
+  uint64_t best = most != 0 ? most : memory != UINT64_MAX ? 2 * memory : size_t{1} << 30;
   if (most_pages.load(std::memory_order_relaxed) != UINT64_MAX)
     best = std::min(best, most_pages.load(std::memory_order_relaxed) * kPage / 16);
   best = std::min({best, file, uint64_t{kMostArena}}) / kPage * kPage;
@@ -108,6 +108,13 @@ bool drop(size_t offset, size_t pages) noexcept {
   if (sys::advise(at, pages * kPage, sys::Advice::remove) == 0) return true;
   return sys::unlock(at, pages * kPage) == 0 && sys::advise(at, pages * kPage, sys::Advice::remove) == 0;
 }
+
+bool has(size_t offset) noexcept {
+  bool there = true;
+  return sys::is_in_memory(pointer(kAnchor + offset / kPage * kPage), there) != 0 || there;
+}
+
+bool swaps() noexcept { return sys::memory_size(sys::Memory::swap) != 0; }
 
 bool renew(void (*copy)(std::byte* to) noexcept) noexcept {
   const size_t bytes = size.load(std::memory_order_relaxed), open = accessible.load(std::memory_order_relaxed);

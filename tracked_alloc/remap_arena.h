@@ -20,6 +20,10 @@ constexpr uintptr_t kAnchor = region::kRemapTables + (size_t{1} << 40);
 [[nodiscard]] bool drop(size_t offset, size_t pages) noexcept;
 inline const std::byte* read(size_t offset) noexcept { return reinterpret_cast<const std::byte*>(kAnchor + offset); }
 
+/// Whether the page there is in memory; only where the machine does not swap.
+[[nodiscard]] bool has(size_t offset) noexcept;
+[[nodiscard]] bool swaps() noexcept;
+
 /// In a fork child: another arena, with nothing in it yet; `copy` fills it, in place of the anchor's. False: the old
 /// one is there still.
 [[nodiscard]] bool renew(void (*copy)(std::byte* to) noexcept) noexcept;

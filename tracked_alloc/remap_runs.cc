@@ -138,8 +138,7 @@ bool add_frame(unsigned shape_number, uint32_t before, Refusal& why) noexcept {
   Source& source = sources[shape_number];
   const Shape& shape = kShapes[shape_number];
   const unsigned shift = next_shift(source, shape);
-  why = arena::sealed() ? Refusal::sealed : Refusal::memory;
-  if (arena::sealed()) return false;
+  why = Refusal::memory;
   uint32_t number, first_run;
   if (!run_numbers.take(shape.slots, first_run) || !frame_numbers.take(1, number)) return false;
   Frame& frame = frames[number];
@@ -199,6 +198,8 @@ bool open(Run& run, Refusal& why) noexcept {
 
 Run* open_next(unsigned shape, Refusal& why) noexcept {
   Source& source = sources[shape];
+  why = Refusal::sealed;
+  if (arena::sealed()) return nullptr;
   for (int attempt = 0; attempt < 16; ++attempt) {
     const uint32_t current = source.frame.load(std::memory_order_acquire);
     if (current != 0) {
@@ -224,8 +225,7 @@ void fill(Run& run, unsigned word) noexcept {
   const uint8_t bit = static_cast<uint8_t>(1u << word);
   Frame& frame = frames[run.frame];
   const bool known = (frame.touched.load(std::memory_order_relaxed) & bit) != 0;
-  if (!known && (frame.touched.fetch_or(bit, std::memory_order_relaxed) & bit) == 0)
-    sums.physical.fetch_add(bytes_of_word(frame), std::memory_order_relaxed);
+  if (!known) touch(run, word);
   if ((run.filled.load(std::memory_order_relaxed) & bit) != 0) return;
   run.filled.fetch_or(bit, std::memory_order_relaxed);
   if (shape_of(run).group != 1 || (!known && run.shift < 6) || arena::sealed()) return;
@@ -241,12 +241,15 @@ bool move_on(Run& run) noexcept {
   Refusal why{};
   const size_t to = arena::sealed() || !engines::let_go(run) ? 0 : place_for(run, why);
   const auto at = [](size_t page) { return reinterpret_cast<void*>(places::address_of(page)); };
+  run.to.store(to, std::memory_order_relaxed);
   if (to == 0 || !sys::move(at(from), pages * kPage, at(to))) {
+    run.to.store(0, std::memory_order_relaxed);
     if (to != 0) places::leave(to, run.shift);
     run.standing.store(standing(stuck, 0), std::memory_order_release);
     return false;
   }
   run.first.store(to, std::memory_order_relaxed);
+  run.to.store(0, std::memory_order_relaxed);
   places::leave(from, run.shift);
   fill_free(run);
   const uint64_t bytes = run.blocks * uint64_t{shape_of(run).capacity};
@@ -326,6 +329,13 @@ constinit Told tell_refused = nullptr;
 void refuse(Refusal why) noexcept {
   if (sums.refused[static_cast<size_t>(why)].fetch_add(1, std::memory_order_relaxed) == 0 && tell_refused != nullptr)
     tell_refused(why);
+}
+
+void touch(const Run& run, unsigned word) noexcept {
+  Frame& frame = frames[run.frame];
+  const uint8_t bit = static_cast<uint8_t>(1u << word);
+  if ((frame.touched.fetch_or(bit, std::memory_order_relaxed) & bit) == 0)
+    sums.physical.fetch_add(bytes_of_word(frame), std::memory_order_relaxed);
 }
 
 Run* acquire(unsigned shape, Refusal& why) noexcept {
@@ -409,11 +419,34 @@ size_t trim_frames(Trim which) noexcept {
   return stripped;
 }
 
-void forked() noexcept {
+void drop_all() noexcept {
   trimming.store(false, std::memory_order_relaxed);
   for (Source& source : sources) source.idle.store(0, std::memory_order_relaxed);
   for_each([](Run& its) {
-    if (state_of(its.standing.load(std::memory_order_relaxed)) == listed) push(its);
+    const uint64_t now = its.standing.load(std::memory_order_relaxed);
+    const State state = state_of(now);
+    if (state == moving) {
+      // On its way; what has come to the new place is put where it was.
+      const size_t to = its.to.exchange(0, std::memory_order_relaxed), pages = size_t{1} << its.shift;
+      if (to != 0) sys::unmap(reinterpret_cast<void*>(places::address_of(to)), pages * kPage);
+      if (to != 0) places::leave(to, its.shift);
+    }
+    const bool all_dead = left_of(now) == 0 && state != unopened;
+    its.standing.store(standing(all_dead            ? stuck
+                                : state == unopened ? unopened
+                                                    : out,
+                                left_of(now)),
+                       std::memory_order_relaxed);
+  });
+}
+
+void keep(Run& run) noexcept { set_state(run, held); }
+
+void list_the_others() noexcept {
+  for_each([](Run& its) {
+    if (state_of(its.standing.load(std::memory_order_relaxed)) != out || !has_free(its)) return;
+    set_state(its, listed);
+    push(its);
   });
 }
 

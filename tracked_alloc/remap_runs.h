@@ -20,10 +20,12 @@ struct alignas(64) Run {
   std::atomic<uint64_t> free[kWords];  // blocks to be given out
   std::atomic<uint64_t> standing;      // the state, and how many blocks are not dead: given out or not
   std::atomic<size_t> first;           // its page
+  std::atomic<size_t> to;              // while it is moving: where to; else 0
   std::atomic<uint32_t> next;          // of those listed, plus one
   std::atomic<uint32_t> single;        // blocks closed by themselves
   uint32_t frame;
   uint8_t number, shape, shift;
+  uint8_t judged;               // by which sweep; marks.cc's
   std::atomic<uint8_t> filled;  // by words of `free`: the kernel has been told to map those pages
   std::atomic<uint8_t> engine;  // whether it knows the run's addresses, see below
   uint16_t blocks;
@@ -107,7 +109,13 @@ struct Sums {
 void refuse(Refusal why) noexcept;
 using Told = void (*)(Refusal why) noexcept;
 [[gnu::visibility("hidden")]] extern Told tell_refused;
-/// In a fork child: what threads that aren't here had in their hands.
-void forked() noexcept;
+/// That word of the run's frame is used.
+void touch(const Run& run, unsigned word) noexcept;
+
+// In a fork child, where threads are no more that had runs in their hands: all are taken from everybody; those kept are
+// some stripe's; the others are listed, or moved when they are dead.
+void drop_all() noexcept;
+void keep(Run& run) noexcept;
+void list_the_others() noexcept;
 
 }  // namespace poireau::tracked_alloc::remap::runs

@@ -12,7 +12,7 @@ from importlib import import_module
 
 EVERYDAY = "run ps top leaks flame stream errors ctl".split()
 MORE = (
-    "watch live freed peak diff whatis autopsy check attach lttng lib export pack replay serve "
+    "watch live freed peak diff whatis dangling autopsy check attach lttng lib export pack replay serve "
     "config doctor completion man"
 ).split()
 NAMES = (*EVERYDAY, *MORE)

@@ -31,7 +31,7 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     verb.add_argument(
         "--protect", choices=tuple(PROTECTION), default="sampled", help="which blocks are watched (sampled)"
     )
-    verb.add_argument("-c", "--period", metavar="SIZE", help="mean bytes between two samples (auto; 1 with all)")
+    verb.add_argument("-c", "--period", metavar="SIZE", help="mean bytes between two samples (auto)")
     verb.add_argument("--max-leak", metavar="SIZE", default="0", help="that may be lost in a run (0)")
     verb.add_argument("--errors", metavar="N", type=asking.natural, default=0, help="that are allowed (0)")
     verb.add_argument(

@@ -141,8 +141,10 @@ def _problem(row: Row, frames: Frames, names: Names, beside: Mapping[str, Any]) 
 def _place(row: Row) -> str:
     size = int(row["size"])
     if not row["there"]:
-        if not row["id"]:
+        if not row["id"] and not size:
             return f"{row['address']:#x}, where no block is"
+        if not row["id"]:
+            return f"{row['address']:#x}, of a block of {_several(size, 'byte')} that was not sampled"
         return f"{row['address']:#x}, of a block of {_several(size, 'byte')} whose allocation is not in the trace"
     offset = int(row["address"]) - int(row["block"])
     where = (
@@ -169,6 +171,8 @@ def _notes(row: Row, names: Names, beside: Mapping[str, Any]) -> Iterator[str]:
         allocated = words.whole(beside["allocated"])
         in_use = f"{words.whole(beside['in_use'])} in use" if "in_use" in beside else "nothing in use"
         yield f"blocks of the line that allocated it: {in_use}, {allocated} allocated in all"
+    if row["size"] and not row["there"] and not row["id"]:
+        yield "allocated and freed: not sampled; the report on standard error says what is known of it"
     if row["there"] and row["chance"] < 0.67:
         yield f"of such blocks 1 in {1 / row['chance']:,.0f} is watched: it happens about that much more often"
 

@@ -45,6 +45,8 @@ enum class Advice { forget, never_huge, never_dump, dump, guard, unguard, remove
 [[nodiscard]] void* map_file_closed_at(int descriptor, void* at, size_t size) noexcept;
 /// Shows what is at `from`, shared memory, also at `to`, in place of what is there.
 [[nodiscard]] bool show_also(void* from, size_t size, void* to) noexcept;
+/// Whether the page there has memory, mapped or not; what is swapped out has none. The error's number; 0: done.
+[[nodiscard]] int is_in_memory(void* page, bool& out) noexcept;
 /// Like `watch`, for shared memory: also of pages that only this mapping of it hasn't got. `proceed` gives it those.
 [[nodiscard]] int watch_shared(int descriptor, void* at, size_t size) noexcept;
 [[nodiscard]] int unwatch(int descriptor, void* at, size_t size) noexcept;
@@ -158,8 +160,9 @@ void yield() noexcept;
 [[nodiscard]] std::string_view host_name(std::span<char, 65> out) noexcept;
 [[nodiscard]] bool random(std::span<std::byte> out) noexcept;
 [[nodiscard]] int process_id() noexcept;
-/// The machine's, in bytes; 0: unknown.
-[[nodiscard]] uint64_t memory_size() noexcept;
+/// The machine's, in bytes; UINT64_MAX: unknown.
+enum class Memory { physical, swap };
+[[nodiscard]] uint64_t memory_size(Memory which) noexcept;
 /// What this process may have of it in bytes, UINT64_MAX: any number.
 enum class Limit { address_space, data, file_size };
 [[nodiscard]] bool limit_of(Limit limit, uint64_t& out) noexcept;

@@ -161,6 +161,13 @@ bool show_also(void* from, size_t size, void* to) noexcept {
   return call(SYS_mremap, number(from), 0, static_cast<long>(size), MREMAP_MAYMOVE | MREMAP_FIXED, number(to)) >= 0;
 }
 
+int is_in_memory(void* page, bool& out) noexcept {
+  unsigned char residence = 0;
+  const long error = call(SYS_mincore, number(page), 1, number(&residence));
+  out = (residence & 1) != 0;
+  return error_of(error);
+}
+
 int watch_shared(int descriptor, void* at, size_t size) noexcept {
   uffdio_register wanted{
       {reinterpret_cast<uintptr_t>(at), size}, UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR, 0};
@@ -247,9 +254,7 @@ bool reads_again(int descriptor) noexcept {
   return option(SO_TYPE) == SOCK_STREAM && (protocol == 0 || protocol == IPPROTO_TCP);
 }
 
-std::string_view read_link(const char* path, std::span<char> out) noexcept {
-  return read_link_in(AT_FDCWD, path, out);
-}
+std::string_view read_link(const char* path, std::span<char> out) noexcept { return read_link_in(AT_FDCWD, path, out); }
 
 std::string_view read_link_in(int directory, const char* name, std::span<char> out) noexcept {
   const long length = call(SYS_readlinkat, directory, number(name), number(out.data()), static_cast<long>(out.size()));
@@ -434,9 +439,10 @@ bool random(std::span<std::byte> out) noexcept {
   return true;
 }
 
-uint64_t memory_size() noexcept {
+uint64_t memory_size(Memory which) noexcept {
   struct sysinfo got;
-  return call(SYS_sysinfo, number(&got)) == 0 ? uint64_t{got.totalram} * got.mem_unit : 0;
+  if (call(SYS_sysinfo, number(&got)) != 0) return UINT64_MAX;
+  return uint64_t{which == Memory::physical ? got.totalram : got.totalswap} * got.mem_unit;
 }
 
 int process_id() noexcept { return static_cast<int>(call(SYS_getpid)); }
@@ -528,8 +534,18 @@ int64_t find_pages(int pagemap, PageQuery& query, std::span<PageRange> out) noex
     uint64_t size, flags, begin, end, walk_end, regions, room, most_pages;
     uint64_t inverted, all_of, any_of, told;
   };
-  Scan scan{sizeof scan, 0, query.begin,    query.end,    0, reinterpret_cast<uintptr_t>(out.data()), out.size(),
-            0,           query.inverted, query.all_of, query.any_of, query.told};
+  Scan scan{sizeof scan,
+            0,
+            query.begin,
+            query.end,
+            0,
+            reinterpret_cast<uintptr_t>(out.data()),
+            out.size(),
+            0,
+            query.inverted,
+            query.all_of,
+            query.any_of,
+            query.told};
   const long got = call(SYS_ioctl, pagemap, _IOWR('f', 16, Scan), number(&scan));
   if (got >= 0) query.begin = scan.walk_end;
   return got;

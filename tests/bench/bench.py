@@ -25,6 +25,7 @@ import instructions
 import measure
 import million
 import programs
+import protect
 import samples
 import sinks
 from measure import BARE, BARE_AGAIN, Config, Spread, Verdict, noise_of, ratios, spread
@@ -52,11 +53,16 @@ class Rounds:
     homes: int
     samples: int
     sinks: int
+    protect: int
     scale: float
 
 
-FULL = Rounds(instructions=3, pairs=21, memory=9, exec=500, programs=20, homes=11, samples=15, sinks=7, scale=1)
-QUICK = Rounds(instructions=1, pairs=2, memory=1, exec=10, programs=1, homes=2, samples=1, sinks=1, scale=0.1)
+FULL = Rounds(
+    instructions=3, pairs=21, memory=9, exec=500, programs=20, homes=11, samples=15, sinks=7, protect=5, scale=1
+)
+QUICK = Rounds(
+    instructions=1, pairs=2, memory=1, exec=10, programs=1, homes=2, samples=1, sinks=1, protect=1, scale=0.1
+)
 
 
 @dataclass(frozen=True)
@@ -109,6 +115,12 @@ def bench_samples(bench: Bench) -> Part:
 def bench_sinks(bench: Bench) -> Part:
     figures = sinks.measure_all(bench.library, bench.rounds.sinks, bench.rounds.scale, bench.rng)
     return Part(sinks.report(figures), sinks.verdicts(figures), sinks.record(figures))
+
+
+def bench_protect(bench: Bench) -> Part:
+    rounds, scale = bench.rounds.protect, bench.rounds.scale
+    figures = protect.measure_all(bench.pairs, bench.library, rounds, scale, bench.rng)
+    return Part(protect.report(figures), protect.verdicts(figures), protect.record(figures))
 
 
 def bench_governor(bench: Bench) -> Part:
@@ -350,6 +362,7 @@ PARTS: dict[str, Callable[[Bench], Part]] = {
     "governor": bench_governor,
     "million": bench_million,
     "programs": bench_programs,
+    "protect": bench_protect,
     "front": bench_front,
 }
 

@@ -98,7 +98,7 @@ def _write(name: str, text: str) -> str:
     return str(path)
 
 
-def _cpu_of(config: Config, command: Sequence[str], **kwargs: Any) -> float:
+def cpu_of(config: Config, command: Sequence[str], **kwargs: Any) -> float:
     errors = WORK / "stderr.txt"
     with open(errors, "w") as stderr:
         process = measure.run(config, command, cpu=0, stdout=subprocess.DEVNULL, stderr=stderr, **kwargs)
@@ -113,19 +113,19 @@ def run_python(config: Config, scale: float) -> float:
     # The hash seed decides the order of sets, and so what is allocated.
     env = {"PYTHONMALLOC": "malloc", "PYTHONHASHSEED": "1"}
     command = [sys.executable, "-s", "-S", script, str(math.ceil(20 * scale))]
-    return _cpu_of(replace(config, env=config.env | env), command)
+    return cpu_of(replace(config, env=config.env | env), command)
 
 
 def run_compiler(config: Config, scale: float) -> float:
     calls = math.ceil(2 * scale)
     source = _write(f"heavy{calls}.cc", CXX_HEAD + "".join(map(CXX_CALL.format, range(calls))))
-    return _cpu_of(config, ["g++", "-std=c++17", "-S", source, "-o", "/dev/null"])
+    return cpu_of(config, ["g++", "-std=c++17", "-S", source, "-o", "/dev/null"])
 
 
 def run_sqlite(config: Config, scale: float) -> float:
     script = _write(f"heavy{scale:g}.sql", SQL_SCRIPT.format(rows=math.ceil(150_000 * scale)))
     with open(script) as stdin:
-        return _cpu_of(config, ["sqlite3", "-batch", ":memory:"], stdin=stdin)
+        return cpu_of(config, ["sqlite3", "-batch", ":memory:"], stdin=stdin)
 
 
 def _free_port() -> int:

@@ -275,7 +275,7 @@ def test_a_period_is_automatic_unless_anybody_says_otherwise(tmp_path):
     (tmp_path / "file").write_text("sample_period = 4M\n")
     assert period() == period("--protect", "sampled") == "auto"
     assert period("--set", "sample_period=1M") == period("-c", "1M", "--protect", "all") == "1M"
-    assert period("--protect", "all") == "1"
+    assert period("--protect", "all") == "auto"
     assert period(POIREAU_SAMPLE_PERIOD="2M") == "2M"
     assert period(POIREAU_CONFIG=str(tmp_path / "file")) == ""
 

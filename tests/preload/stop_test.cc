@@ -165,37 +165,74 @@ struct Wait {
 };
 
 const std::vector<Wait> kWaits = {
-    {"poll", [] { pollfd none{silent[0], POLLIN, 0}; return timed_out(poll(&none, 1, 30)); }},
-    {"ppoll", [] { pollfd none{silent[0], POLLIN, 0}; return timed_out(ppoll(&none, 1, &kShort, nullptr)); }},
-    {"select", [] { timeval most{0, 30'000}; return timed_out(select(0, nullptr, nullptr, nullptr, &most)); }},
+    {"poll",
+     [] {
+       pollfd none{silent[0], POLLIN, 0};
+       return timed_out(poll(&none, 1, 30));
+     }},
+    {"ppoll",
+     [] {
+       pollfd none{silent[0], POLLIN, 0};
+       return timed_out(ppoll(&none, 1, &kShort, nullptr));
+     }},
+    {"select",
+     [] {
+       timeval most{0, 30'000};
+       return timed_out(select(0, nullptr, nullptr, nullptr, &most));
+     }},
     {"pselect", [] { return timed_out(pselect(0, nullptr, nullptr, nullptr, &kShort, nullptr)); }},
-    {"epoll_wait", [] { epoll_event event; return timed_out(epoll_wait(epoll, &event, 1, 30)); }},
-    {"epoll_pwait", [] { epoll_event event; return timed_out(epoll_pwait(epoll, &event, 1, 30, nullptr)); }},
-    {"epoll_pwait2", [] {
+    {"epoll_wait",
+     [] {
+       epoll_event event;
+       return timed_out(epoll_wait(epoll, &event, 1, 30));
+     }},
+    {"epoll_pwait",
+     [] {
+       epoll_event event;
+       return timed_out(epoll_pwait(epoll, &event, 1, 30, nullptr));
+     }},
+    {"epoll_pwait2",
+     [] {
        epoll_event event;
        return timed_out(epoll_pwait2(epoll, &event, 1, &kShort, nullptr)) || errno == ENOSYS;
      }},
     {"nanosleep", [] { return timed_out(nanosleep(&kShort, nullptr)); }},
-    {"nanosleep with the rest", [] { timespec rest; return timed_out(nanosleep(&kShort, &rest)); }},
+    {"nanosleep with the rest",
+     [] {
+       timespec rest;
+       return timed_out(nanosleep(&kShort, &rest));
+     }},
     {"clock_nanosleep", [] { return clock_nanosleep(CLOCK_MONOTONIC, 0, &kShort, nullptr) == 0; }},
-    {"clock_nanosleep until", [] {
+    {"clock_nanosleep until",
+     [] {
        const timespec at = soon();
        return clock_nanosleep(CLOCK_REALTIME, TIMER_ABSTIME, &at, nullptr) == 0;
      }},
-    {"sem_timedwait", [] { const timespec at = soon(); return timed_out(sem_timedwait(&named, &at), ETIMEDOUT); }},
-    {"sigtimedwait", [] {
+    {"sem_timedwait",
+     [] {
+       const timespec at = soon();
+       return timed_out(sem_timedwait(&named, &at), ETIMEDOUT);
+     }},
+    {"sigtimedwait",
+     [] {
        sigset_t set;
        sigemptyset(&set);
        sigaddset(&set, SIGUSR2);
        return timed_out(sigtimedwait(&set, nullptr, &kShort), EAGAIN);
      }},
-    {"semtimedop", [] {
+    {"semtimedop",
+     [] {
        sembuf take{0, -1, 0};
        return timed_out(semtimedop(semaphores, &take, 1, &kShort), EAGAIN);
      }},
     {"futex", [] { return timed_out(syscall(SYS_futex, &word, FUTEX_WAIT, 0, &kShort), ETIMEDOUT); }},
-    {"recv with SO_RCVTIMEO", [] { char c; return timed_out(recv(pair_of_sockets[0], &c, 1, 0), EAGAIN); }},
-    {"poll by syscall", [] {
+    {"recv with SO_RCVTIMEO",
+     [] {
+       char c;
+       return timed_out(recv(pair_of_sockets[0], &c, 1, 0), EAGAIN);
+     }},
+    {"poll by syscall",
+     [] {
        pollfd none{silent[0], POLLIN, 0};
        return timed_out(syscall(SYS_poll, &none, 1, 30));
      }},
@@ -297,28 +334,60 @@ TEST_F(Stop, NoCallThatWaitsForEverNoticesIt) {
   action.sa_handler = [](int) { handled = true; };
   sigaction(SIGUSR1, &action, nullptr);  // without SA_RESTART
   const auto hit = [&] { EXPECT_EQ(syscall(SYS_tgkill, getpid(), waiter.load(), SIGUSR1), 0); };
-  const auto interrupted = [&](long result) { return result == -1 && errno == EINTR && handled.exchange(false) ? 0 : -1; };
+  const auto interrupted = [&](long result) {
+    return result == -1 && errno == EINTR && handled.exchange(false) ? 0 : -1;
+  };
   const std::vector<Call> calls = {
-      {"poll", [&] { pollfd one{pipes[0], POLLIN, 0}; return get(poll(&one, 1, -1)); }, put},
+      {"poll",
+       [&] {
+         pollfd one{pipes[0], POLLIN, 0};
+         return get(poll(&one, 1, -1));
+       },
+       put},
       {"epoll_wait", [&] { return get(epoll_wait(polled, &event, 1, -1)); }, put},
       {"read", [&] { return read(pipes[0], &c, 1) == 1 ? 0 : -1; }, put},
-      {"select", [&] {
+      {"select",
+       [&] {
          fd_set files;
          FD_ZERO(&files);
          FD_SET(pipes[0], &files);
          return get(select(pipes[0] + 1, &files, nullptr, nullptr, nullptr));
-       }, put},
-      {"recv", [&] { return recv(sockets[0], &c, 1, 0) == 1 ? 0 : -1; }, [&] { EXPECT_EQ(write(sockets[1], "x", 1), 1); }},
+       },
+       put},
+      {"recv", [&] { return recv(sockets[0], &c, 1, 0) == 1 ? 0 : -1; },
+       [&] { EXPECT_EQ(write(sockets[1], "x", 1), 1); }},
       {"msgrcv", [&] { return msgrcv(queue, &message, sizeof message.text, 0, 0) >= 0 ? 0 : -1; },
        [&] { EXPECT_EQ(msgsnd(queue, &message, 1, 0), 0); }},
-      {"semop", [&] { sembuf take{0, -1, 0}; return semop(set, &take, 1); },
-       [&] { sembuf give{0, 1, 0}; EXPECT_EQ(semop(set, &give, 1), 0); }},
-      {"read of inotify", [&] { char events[512]; return read(watch, events, sizeof events) > 0 ? 0 : -1; },
+      {"semop",
+       [&] {
+         sembuf take{0, -1, 0};
+         return semop(set, &take, 1);
+       },
+       [&] {
+         sembuf give{0, 1, 0};
+         EXPECT_EQ(semop(set, &give, 1), 0);
+       }},
+      {"read of inotify",
+       [&] {
+         char events[512];
+         return read(watch, events, sizeof events) > 0 ? 0 : -1;
+       },
        [&] { close(open(directory, O_RDONLY)); }},
       {"pause, ended by a handler", [&] { return interrupted(pause()); }, hit},
-      {"sigsuspend, ended by a handler", [&] { sigset_t none; sigemptyset(&none); return interrupted(sigsuspend(&none)); }, hit},
+      {"sigsuspend, ended by a handler",
+       [&] {
+         sigset_t none;
+         sigemptyset(&none);
+         return interrupted(sigsuspend(&none));
+       },
+       hit},
       {"read, ended by a handler", [&] { return interrupted(read(pipes[0], &c, 1)); }, hit},
-      {"poll, ended by a handler", [&] { pollfd one{pipes[0], POLLIN, 0}; return interrupted(poll(&one, 1, -1)); }, hit},
+      {"poll, ended by a handler",
+       [&] {
+         pollfd one{pipes[0], POLLIN, 0};
+         return interrupted(poll(&one, 1, -1));
+       },
+       hit},
   };
   for (const Call& call : calls) {
     SCOPED_TRACE(call.name);
@@ -383,7 +452,8 @@ TEST_F(Stop, AForeignSignalOfTheSameNumberIsTheProgramsOwn) {
   const int number = stop::signal_number();
   static std::atomic<int> handled;
   handled = 0;
-  struct sigaction action {}, before, again;
+  struct sigaction action {
+  }, before, again;
   action.sa_handler = [](int) { ++handled; };
   action.sa_flags = static_cast<int>(SA_RESETHAND);
   sigaddset(&action.sa_mask, SIGUSR1);

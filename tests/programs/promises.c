@@ -1,4 +1,5 @@
-/* promises: says what the functions of the malloc family do in their corners. Nothing of it depends on the allocator. */
+/* promises: says what the functions of the malloc family do in their corners. Nothing of it depends on the allocator.
+ */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <malloc.h>

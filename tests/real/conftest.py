@@ -38,16 +38,17 @@ OUR_ERROR = re.compile(
 @dataclass(frozen=True)
 class Setting:
     """One way to run a program: over which allocator, under which limit, and with Poireau at which period (None:
-    without), with which guards."""
+    without), with which guards, and which blocks protected that are not sampled."""
 
     allocator: str = "glibc"
     period: str | None = None
     mechanism: str | None = None
     guard: str | None = None
     limit: Limit = UNLIMITED
+    protect: str | None = None
 
     def __str__(self) -> str:
-        options = [each for each in (self.mechanism, self.guard, self.limit.name) if each]
+        options = [each for each in (self.mechanism, self.guard, self.limit.name, self.protect) if each]
         return "-".join([self.allocator, self.period or "bare", *options])
 
     @property
@@ -69,6 +70,7 @@ class Setting:
             environment["LD_PRELOAD"] = ":".join(preloads)
         if self.period is not None:
             options = {"SAMPLE_PERIOD": self.period, "GUARD_MECHANISM": self.mechanism, "GUARD": self.guard}
+            options["PROTECT"] = self.protect
             environment |= {f"POIREAU_{name}": value for name, value in options.items() if value is not None}
             environment.setdefault("POIREAU_OVERHEAD_BUDGET", "off")  # or a line would say what such periods cost
             if not SOAK:  # most of the time of a run at period 1 would be stacks, and then guards and the record
