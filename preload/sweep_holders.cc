@@ -63,17 +63,15 @@ void look_into_blocks() noexcept {
 
 /// Returns how many blocks they are of.
 size_t group() noexcept {
-  std::sort(holders, holders + holder_count, [](const Holder& a, const Holder& b) {
-    return a.block != b.block ? a.block < b.block : a.at < b.at;
-  });
+  std::sort(holders, holders + holder_count,
+            [](const Holder& a, const Holder& b) { return a.block != b.block ? a.block < b.block : a.at < b.at; });
   size_t count = 0;
   for (uint32_t i = 0; i < holder_count; ++i) {
     if (i == 0 || holders[i].block != holders[i - 1].block) groups[count++] = {i, 0};
     ++groups[count - 1].count;
   }
-  std::sort(groups, groups + count, [](const Group& a, const Group& b) {
-    return a.count != b.count ? a.count > b.count : a.first < b.first;
-  });
+  std::sort(groups, groups + count,
+            [](const Group& a, const Group& b) { return a.count != b.count ? a.count > b.count : a.first < b.first; });
   return count;
 }
 

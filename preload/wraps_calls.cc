@@ -1,3 +1,5 @@
+#include <signal.h>
+
 #include <cerrno>
 #include <cstddef>
 
@@ -13,6 +15,7 @@
 #include "preload/sampled.h"
 #include "preload/sandbox.h"
 #include "preload/stats.h"
+#include "preload/stop.h"
 #include "preload/wraps.h"
 #include "tracked_alloc/remap.h"
 #include "tracked_alloc/tracked_alloc.h"
@@ -158,6 +161,19 @@ void look_ahead(const Looked& call) {
   errno = error;
 }
 
+/// Has the call take a set of signals without the one that stops threads: neither blocked nor waited for.
+void leave_our_signal_out(size_t number, calls::Words& words, sigset_t& copy) {
+  const int ours = stop::signal_number();
+  if (ours == 0) return;
+  for (const calls::Memory& memory : calls::describe(number).memory) {
+    const auto* const set = reinterpret_cast<const uint64_t*>(words[memory.at]);
+    if (memory.shape != calls::Shape::mask || set == nullptr || !sys::readable(set)) continue;
+    if ((*set & sys::signal_bit(ours)) == 0) continue;
+    copy = {{*set & ~sys::signal_bit(ours)}};  // the kernel knows no more of them
+    words[memory.at] = reinterpret_cast<uintptr_t>(&copy);
+  }
+}
+
 int64_t nothing_there(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t) {
   errno = ENOSYS;
   return -1;
@@ -179,10 +195,14 @@ int64_t poireau_look_at_call(const Frame& frame, size_t number) {
   const auto& [a, b, c, d, e, f] = frame.registers;
   const calls::Words words = {a, b, c, d, e, f, frame.seventh};
   const Looked call{number, words, frame.caller};
+  calls::Words passed = {a, b, c, d, e, f, frame.seventh};
+  sigset_t signals;
+  leave_our_signal_out(number, passed, signals);
   if (poireau_watching == Watching::all) look_ahead(call);
   const int error_before = errno;
   for (int repeats = 0;; ++repeats) {
-    const int64_t got = poireau_calls[number](a, b, c, d, e, f, frame.seventh);
+    const auto& [p, q, r, s, t, u, v] = passed;
+    const int64_t got = poireau_calls[number](p, q, r, s, t, u, v);
     // Some have an int for result. None has moved 4 GiB: the kernel stops at 2.
     if (got == 0 ? !calls::describe(number).null_fails : static_cast<int>(got) != -1) {
       if (repeats != 0) errno = error_before;

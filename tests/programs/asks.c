@@ -122,8 +122,8 @@ static void pointers(void) {
   const struct poireau_stats after = stats_now();
   uint64_t counts[POIREAU_POINTERS];
   for (int i = 0; i < POIREAU_POINTERS; ++i) counts[i] = after.pointers[i] - before.pointers[i];
-  printf("stack %d, data %d, heap %d, home %d\n", (int)counts[POIREAU_POINTER_STACK],
-         (int)counts[POIREAU_POINTER_DATA], (int)counts[POIREAU_POINTER_HEAP], (int)counts[POIREAU_POINTER_HOME]);
+  printf("stack %d, data %d, heap %d, home %d\n", (int)counts[POIREAU_POINTER_STACK], (int)counts[POIREAU_POINTER_DATA],
+         (int)counts[POIREAU_POINTER_HEAP], (int)counts[POIREAU_POINTER_HOME]);
 }
 
 int main(int count, char** argument) {
