@@ -161,16 +161,18 @@ void look_ahead(const Looked& call) {
   errno = error;
 }
 
-/// Has the call take a set of signals without the one that stops threads: neither blocked nor waited for.
-void leave_our_signal_out(size_t number, calls::Words& words, sigset_t& copy) {
-  const int ours = stop::signal_number();
-  if (ours == 0) return;
-  for (const calls::Memory& memory : calls::describe(number).memory) {
-    const auto* const set = reinterpret_cast<const uint64_t*>(words[memory.at]);
-    if (memory.shape != calls::Shape::mask || set == nullptr || !sys::readable(set)) continue;
-    if ((*set & sys::signal_bit(ours)) == 0) continue;
-    copy = {{*set & ~sys::signal_bit(ours)}};  // the kernel knows no more of them
-    words[memory.at] = reinterpret_cast<uintptr_t>(&copy);
+/// The signal that holds threads is never blocked, and nobody waits for it. `copy` is then the set that the call has.
+void keep_signal(const calls::Call& call, calls::Words& words, sigset_t& copy) {
+  if (stop::signal_number() == 0) return;
+  const uint64_t ours = sys::signal_bit(stop::signal_number());
+  for (const calls::Memory& memory : call.memory) {
+    uint64_t& word = words[memory.at];
+    const auto* const set = reinterpret_cast<const sigset_t*>(word);
+    if (memory.shape != calls::Shape::mask || set == nullptr) continue;
+    if (!calls::on_stack(word) && !sys::readable(set)) continue;
+    if ((set->__val[0] & ours) == 0) continue;
+    copy = {{set->__val[0] & ~ours}};  // the kernel knows no more of them
+    word = reinterpret_cast<uint64_t>(&copy);
   }
 }
 
@@ -193,16 +195,14 @@ int64_t poireau_look_at_call(const Frame& frame, size_t number) {
   // Any call may be the first that this library sees.
   if (poireau_watching == Watching::unknown) lifecycle::start();
   const auto& [a, b, c, d, e, f] = frame.registers;
-  const calls::Words words = {a, b, c, d, e, f, frame.seventh};
+  calls::Words words = {a, b, c, d, e, f, frame.seventh};
   const Looked call{number, words, frame.caller};
-  calls::Words passed = {a, b, c, d, e, f, frame.seventh};
-  sigset_t signals;
-  leave_our_signal_out(number, passed, signals);
   if (poireau_watching == Watching::all) look_ahead(call);
+  sigset_t copy;
+  if (poireau_watching != Watching::none) keep_signal(calls::describe(number), words, copy);
   const int error_before = errno;
   for (int repeats = 0;; ++repeats) {
-    const auto& [p, q, r, s, t, u, v] = passed;
-    const int64_t got = poireau_calls[number](p, q, r, s, t, u, v);
+    const int64_t got = poireau_calls[number](words[0], words[1], words[2], words[3], words[4], words[5], words[6]);
     // Some have an int for result. None has moved 4 GiB: the kernel stops at 2.
     if (got == 0 ? !calls::describe(number).null_fails : static_cast<int>(got) != -1) {
       if (repeats != 0) errno = error_before;
