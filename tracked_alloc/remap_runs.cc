@@ -75,8 +75,9 @@ void fill_free(Run& run) noexcept {
   }
 }
 
-uint64_t bytes_of_word(const Frame& frame) noexcept {
-  return std::min<uint64_t>(uint64_t{64} * kShapes[frame.shape].group, uint64_t{1} << frame.shift) * kPage;
+size_t pages_of_word(const Frame& frame, unsigned word) noexcept {
+  const size_t all = size_t{1} << frame.shift, full = 64 * size_t{kShapes[frame.shape].group};
+  return std::min(full, all - std::min(all, word * full));
 }
 
 /// Raises or lowers how many are not dead. Returns what it was.
@@ -232,19 +233,24 @@ Run* open_next(unsigned shape, Refusal& why) noexcept {
   return nullptr;
 }
 
-/// Maps pages in one go that would fault one by one. Those that are the frame's first may never be needed if few are.
+/// Has pages mapped that nobody has been given yet, in fewer faults than one each.
 void fill(Run& run, unsigned word) noexcept {
   const uint8_t bit = static_cast<uint8_t>(1u << word);
-  Frame& frame = frames[run.frame];
+  const Frame& frame = frames[run.frame];
   const bool known = (frame.touched.load(std::memory_order_relaxed) & bit) != 0;
   if (!known) touch(run, word);
   if ((run.filled.load(std::memory_order_relaxed) & bit) != 0) return;
   run.filled.fetch_or(bit, std::memory_order_relaxed);
-  if (shape_of(run).group != 1 || (!known && run.shift < 6) || arena::sealed()) return;
-  const size_t first = run.first.load(std::memory_order_relaxed) + word * 64;
-  const size_t count = std::min<size_t>(64, size_t{1} << run.shift);
-  static_cast<void>(
-      sys::advise(reinterpret_cast<void*>(places::address_of(first)), count * kPage, sys::Advice::populate));
+  const Shape& shape = shape_of(run);
+  const size_t first = run.first.load(std::memory_order_relaxed) + word * 64 * shape.group;
+  const uintptr_t begin = places::address_of(first), end = begin + pages_of_word(frame, word) * kPage;
+  // The kernel maps what is in memory around a page that is read. What isn't is made all at once, where soon all of it
+  // will be needed.
+  constexpr size_t kAround = 16 * kPage;
+  if (known && shape.slots > 1)
+    for (uintptr_t at = begin; at < end; at += kAround) static_cast<void>(*reinterpret_cast<volatile char*>(at));
+  else if (!known && shape.group == 1 && run.shift >= 6 && !arena::sealed())
+    static_cast<void>(sys::advise(reinterpret_cast<void*>(begin), end - begin, sys::Advice::populate));
 }
 
 /// All of the run is dead, and has gone from its addresses.
@@ -259,8 +265,10 @@ void count_gone(Run& run) noexcept {
 
 bool drop_memory(Frame& frame) noexcept {
   if (!arena::drop(frame.offset, size_t{1} << frame.shift)) return false;
-  const auto words = static_cast<unsigned>(std::popcount(frame.touched.exchange(0, std::memory_order_relaxed)));
-  sums.physical.fetch_sub(words * bytes_of_word(frame), std::memory_order_relaxed);
+  const unsigned words = frame.touched.exchange(0, std::memory_order_relaxed);
+  for (unsigned word = 0; word < kWords; ++word)
+    if ((words >> word & 1) != 0)
+      sums.physical.fetch_sub(pages_of_word(frame, word) * kPage, std::memory_order_relaxed);
   return true;
 }
 
@@ -376,7 +384,7 @@ void touch(const Run& run, unsigned word) noexcept {
   Frame& frame = frames[run.frame];
   const uint8_t bit = static_cast<uint8_t>(1u << word);
   if ((frame.touched.fetch_or(bit, std::memory_order_relaxed) & bit) == 0)
-    sums.physical.fetch_add(bytes_of_word(frame), std::memory_order_relaxed);
+    sums.physical.fetch_add(pages_of_word(frame, word) * kPage, std::memory_order_relaxed);
 }
 
 Run* acquire(unsigned shape, Refusal& why) noexcept {
