@@ -1,10 +1,13 @@
 /* asks CASE: what a program may ask Poireau, and tell it (poireau.h). Prints what it is answered. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/signalfd.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "stats.h"
@@ -102,6 +105,41 @@ static void keep(void) {
   printf(" %d\n", poireau_keep((void*)&hidden));
 }
 
+static void pointers(void) {
+  static char data[1];
+  char stack[1];
+  char* heap = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* parts = malloc(32);
+  hidden = malloc(1);
+  const struct poireau_stats before = stats_now();
+  write(-1, data, 1);
+  write(-1, "literal", 1);
+  write(-1, stack, 1);
+  write(-1, heap, 1);
+  write(-1, hidden, 1);
+  memcpy(parts, &(struct iovec){hidden, 1}, sizeof(struct iovec));
+  writev(-1, parts, 1);
+  write(-1, heap, 0);
+  write(-1, NULL, 1);
+  const struct poireau_stats after = stats_now();
+  uint64_t counts[POIREAU_POINTERS];
+  for (int i = 0; i < POIREAU_POINTERS; ++i) counts[i] = after.pointers[i] - before.pointers[i];
+  printf("stack %d, data %d, heap %d, home %d\n", (int)counts[POIREAU_POINTER_STACK], (int)counts[POIREAU_POINTER_DATA],
+         (int)counts[POIREAU_POINTER_HEAP], (int)counts[POIREAU_POINTER_HOME]);
+}
+
+/* What of all signals arrives where a descriptor is to tell of them. */
+static void signals(void) {
+  sigset_t all;
+  char name[64], line[256];
+  sigfillset(&all);
+  snprintf(name, sizeof name, "/proc/self/fdinfo/%d", signalfd(-1, &all, 0));
+  FILE* told = fopen(name, "r");
+  while (fgets(line, sizeof line, told))
+    if (!strncmp(line, "sigmask:", 8)) fputs(line + 9, stdout);
+  printf("%016lx\n", all.__val[0]);
+}
+
 int main(int count, char** argument) {
   const char* what = argument[count - 1];
   if (!poireau_find_block) {
@@ -114,6 +152,10 @@ int main(int count, char** argument) {
     identities();
   else if (is(what, "pool"))
     pool();
+  else if (is(what, "pointers"))
+    pointers();
+  else if (is(what, "signals"))
+    signals();
   else if (is(what, "phases"))
     phases();
   else if (is(what, "keep"))
