@@ -105,9 +105,9 @@ bool is_exhausted() noexcept {
 }
 
 /// A block that was to be protected is not.
-[[gnu::cold, gnu::noinline]] void* go_without(bool exhausted) noexcept {
+[[gnu::cold, gnu::noinline]] void* go_without(bool (*exhausted)()) noexcept {
   add(&Counters::unprotected);
-  if (!exhausted || value(options.exhausted) != Exhausted::abort) return nullptr;
+  if (value(options.exhausted) != Exhausted::abort || !exhausted()) return nullptr;
   voice::say(
       (voice::line() << "no home for a block that is to be protected: aborting; exhausted = fallback would go on")
           .view());
@@ -118,7 +118,7 @@ bool is_exhausted() noexcept {
   constexpr size_t kMib = 1 << 20;
   void* const home = sampled::find_guarded_home(request);
   // What nobody can have is the real allocator's to refuse.
-  if (home == nullptr) return go_without(request.size < SIZE_MAX / 2);
+  if (home == nullptr) return request.size < SIZE_MAX / 2 ? go_without([] { return true; }) : nullptr;
   add(&Counters::guarded);
   if (request.size >= 2 * kMib) add(&Counters::of_2_mib);
   if (request.size >= 1024 * kMib) add(&Counters::of_1_gib);
@@ -309,7 +309,7 @@ void* allocate(const Request& asked) noexcept {
     home = remap::allocate(
         {request.size, request.alignment, note_of(request.kind, request.caller), zeroes(request.kind)}, stripe());
     if (home == nullptr) [[unlikely]]
-      return go_without(is_exhausted());
+      return go_without(is_exhausted);
   } else {
     home = allocate_large(request);
     if (home == nullptr) return nullptr;
@@ -321,7 +321,7 @@ void* allocate(const Request& asked) noexcept {
 }
 
 void* move_in(const Request& request, void* ptr) noexcept {
-  if (ptr == nullptr) return allocate(request);
+  if (ptr == nullptr || is_no_block(ptr, name_of(request.kind), request.caller)) return allocate(request);
   if (request.size == 0 || !moves_in || !wants(request)) return nullptr;
   const int error = errno;
   const size_t size = next.malloc_usable_size(ptr);
@@ -333,11 +333,11 @@ void* move_in(const Request& request, void* ptr) noexcept {
   return home;
 }
 
-bool is_no_block(const void* ptr, Release with, const void* caller) noexcept {
+bool is_no_block(const void* ptr, std::string_view function, const void* caller) noexcept {
   if (ptr == nullptr || (!is_on_stack(ptr) && !is_in_file(ptr))) return false;
   tell({.error = Error::invalid_free,
         .address = reinterpret_cast<uintptr_t>(ptr),
-        .function = name_of(with),
+        .function = function,
         .caller = caller});
   return true;
 }

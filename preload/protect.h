@@ -22,8 +22,8 @@ namespace poireau::protect {
 [[nodiscard]] void* allocate(const sampled::Request& request) noexcept;
 /// The same for a request to resize `ptr`, a block of the real allocator or nullptr: its content moves in.
 [[nodiscard]] void* move_in(const sampled::Request& request, void* ptr) noexcept;
-/// Whether `ptr`, which is to be freed and is not ours, can't be a block of anybody's: then it is told.
-[[nodiscard]] bool is_no_block(const void* ptr, Release with, const void* caller) noexcept;
+/// Whether `ptr`, which is given to a function that wants a block and is not ours, can't be anybody's: then it is told.
+[[nodiscard]] bool is_no_block(const void* ptr, std::string_view function, const void* caller) noexcept;
 
 // For a `ptr` among remapped homes; as in sampled.h.
 [[nodiscard]] bool release(void* ptr, Release with, size_t size, const void* caller) noexcept;

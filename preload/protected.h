@@ -29,9 +29,9 @@
     *out = home;                                                                                              \
     return 0;                                                                                                 \
   }
-#define PROTECTED_release(name, result, parameters, arguments, bytes, alignment)                        \
-  static result protected_##name parameters {                                                           \
-    if (!protect::is_no_block(ptr, Release::name, __builtin_return_address(0))) beneath.name arguments; \
+#define PROTECTED_release(name, result, parameters, arguments, bytes, alignment)                                 \
+  static result protected_##name parameters {                                                                    \
+    if (!protect::is_no_block(ptr, name_of(Release::name), __builtin_return_address(0))) beneath.name arguments; \
   }
 #define PROTECTED_ask(...)
 #define PROTECTED_other(...)

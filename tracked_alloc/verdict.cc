@@ -45,10 +45,13 @@ bool in_use(const Record& record) noexcept {
 }
 
 /// How far the address is from the block; 0 within.
-size_t distance(const Record& record, uintptr_t address) noexcept {
-  if (address < record.address) return record.address - address;
-  const uintptr_t end = record.address + std::max<size_t>(record.room, 1);
+size_t distance(uintptr_t block, size_t room, uintptr_t address) noexcept {
+  if (address < block) return block - address;
+  const uintptr_t end = block + std::max<size_t>(room, 1);
   return address < end ? 0 : address - end + 1;
+}
+size_t distance(const Record& record, uintptr_t address) noexcept {
+  return distance(record.address, record.room, address);
 }
 
 /// The homes around: that of the address, and where it is a guard's, the one behind it.
@@ -91,11 +94,33 @@ bool open_with_content(region::Id id, uintptr_t page) noexcept {
 }
 
 Verdict judge_remapped(uintptr_t address) noexcept {
-  using enum remap::Answer::Found;
-  const remap::Answer answer = remap::find(address);
-  if (answer.found == nowhere) return {};
-  const bool accessible = answer.found == live || answer.block.open;
-  return {accessible ? Finding::open : Finding::use_after_free, describe(answer.block), answer.offset};
+  using remap::Answer;
+  const uintptr_t page = page_of(address);
+  const Answer own = remap::find(address);
+  if (own.found == Answer::Found::live || (own.found == Answer::Found::dead && own.block.open))
+    return {Finding::open, describe(own.block), own.offset};
+  // The nearest block is meant; of two, the live one.
+  Answer nearest{};
+  size_t least = SIZE_MAX;
+  for (const Answer& answer : {own, remap::find(page - 1), remap::find(page + kPage)}) {
+    if (answer.found == Answer::Found::nowhere) continue;
+    const size_t far = distance(answer.block.address, answer.block.room, address);
+    if (far > least || (far == least && !answer.block.live)) continue;
+    least = far;
+    nearest = answer;
+  }
+  if (nearest.found == Answer::Found::nowhere) return {};
+  Verdict verdict{Finding::use_after_free, describe(nearest.block)};
+  verdict.offset = static_cast<ptrdiff_t>(address - nearest.block.address);
+  if (nearest.block.live) verdict.finding = verdict.offset < 0 ? Finding::underflow : Finding::overflow;
+  return verdict;
+}
+
+/// A page that no block was ever in has nothing to show.
+bool open_remapped(uintptr_t address) noexcept {
+  if (remap::open_for_good(address)) return true;
+  return remap::find(address).found == remap::Answer::Found::nowhere && pages::sealed() == pages::Seal::none &&
+         pages::map_plain(reinterpret_cast<void*>(page_of(address)), kPage, true);
 }
 
 }  // namespace
@@ -144,7 +169,7 @@ Verdict judge_access(uintptr_t address) noexcept {
 }
 
 bool let_through(uintptr_t address) noexcept {
-  if (remap::owns(address)) return remap::open_for_good(address);
+  if (remap::owns(address)) return open_remapped(address);
   const uintptr_t page = page_of(address);
   const Around around = look_around(address);
   if (!around.own.ours) return false;

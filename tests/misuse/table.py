@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from dataclasses import dataclass
 from signal import SIGSEGV
 
@@ -85,7 +84,6 @@ SEEN_WITHOUT = {
     "delete[] of size": ("start", SIZE.format("operator delete[]")),
     "delete of aligned size": ("start", SIZE.format("operator delete")),
 }
-BOUNDS = re.compile("^(?:over|under)")
 AGED = {"read aged", "twice aged"}  # without guards nobody knows the block any more
 ERRORS = {**FAULTS_ONLY, **SEEN_WITHOUT}
 MAKERS = {  # maker -> the function that made the block, and the one that frees it; others as they are called, and free
@@ -201,13 +199,18 @@ def cases(table: str, right: bool = False) -> list[Case]:
     return found
 
 
-def is_of_remapped_homes(case: Case) -> bool:
-    """Whether it is told of a block without guard pages, whose neighbours are other blocks: of bounds only what writes
-    to the bytes that round its size up to 16."""
-    if case.right or not BOUNDS.search(case.error):
-        return True
-    writes = (0, case.offset) if case.error == "overrun" else (case.offset, case.offset + 1)
-    return case.error.startswith("over") and case.error != "overread" and writes[1] <= -case.size % 16
+def written(template: str, case: Case, block: int, place: int, writes: int) -> str:
+    """The line for an access at `place`, or for `writes` bytes that were changed from there on."""
+    made_by, freed_by = MAKERS.get(case.maker, (case.maker, "free"))
+    where = f"0x{place:x}, {position(place - block, case.size)}"
+    return template.format(
+        there=where,
+        changed=f"{count(writes)} changed from {where}",
+        address=f"0x{place:x}",
+        block=f"{case.size}-byte block from {made_by}",
+        by=freed_by,
+        offset=case.offset,
+    )
 
 
 def first_lines(case: Case, block: int, guarded: bool) -> set[str]:
@@ -216,22 +219,13 @@ def first_lines(case: Case, block: int, guarded: bool) -> set[str]:
         return {""}
     where, line = ERRORS[case.error]
     at = address(where, case, block)
-    made_by, freed_by = MAKERS.get(case.maker, (case.maker, "free"))
     first_page, end = block - block % PAGE, block + case.size + -(block + case.size) % PAGE
     writes = case.offset if case.error == "overrun" else 1
     # A block that fits a page has one to itself; the homes of others may be larger than they need.
     in_its_pages, may_be_larger = at >= first_page and at + writes <= end, case.size > PAGE
 
     def write_out(template: str) -> str:
-        place = max(at, end) if template.startswith("overflow: write") else at
-        return template.format(
-            there=f"0x{place:x}, {position(place - block, case.size)}",
-            changed=f"{count(writes)} changed from 0x{at:x}, {position(at - block, case.size)}",
-            address=f"0x{at:x}",
-            block=f"{case.size}-byte block from {made_by}",
-            by=freed_by,
-            offset=case.offset,
-        )
+        return written(template, case, block, max(at, end) if template.startswith("overflow: write") else at, writes)
 
     fault, _, late = line.partition("|")
     if not late:
@@ -241,6 +235,25 @@ def first_lines(case: Case, block: int, guarded: bool) -> set[str]:
     if not guarded:
         return {"", write_out(late)}
     return {write_out(fault), *([write_out(late)] if may_be_larger else [])}
+
+
+REMAPPED = 64 << 10  # larger blocks have guarded homes
+OUT_OF_REACH = {"underflow", "underflow resized", "underflow kept", "underread", "overread", "read before freed"}
+
+
+def lines_where_all_is_protected(case: Case, block: int) -> set[str]:
+    """The same where each block has a page of addresses to itself, in memory that it shares with others: a few bytes
+    behind it are noise, what lies farther may be accessible."""
+    if case.right or case.size > REMAPPED:
+        return first_lines(case, block, True)
+    where, line = ERRORS[case.error]
+    fault, _, late = line.partition("|")
+    if case.error in OUT_OF_REACH or (case.error == "overflow" and case.offset >= PAGE // 2):
+        return {"", written(fault, case, block, address(where, case, block), 1)}
+    at, writes = address(where, case, block), case.offset if case.error == "overrun" else 1
+    if late:
+        return {written(late, case, block, at, changed) for changed in range(1, writes + 1)}
+    return {written(fault, case, block, at, writes)}
 
 
 def address(where: str, case: Case, block: int) -> int:

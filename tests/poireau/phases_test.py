@@ -23,7 +23,7 @@ def test_a_phase_lasts_up_to_the_next_one_and_may_come_again() -> None:
     heap = history.heap()
     assert phases.window(heap, "warmup") == (BEGIN + 1 * SECOND, BEGIN + 4 * SECOND)
     assert phases.window(heap, "work") == (BEGIN + 3 * SECOND, BEGIN + 9 * SECOND)
-    with pytest.raises(Failure, match="there is no phase idle; there is warmup, work$"):
+    with pytest.raises(Failure, match=r"there is no phase idle; there is warmup, work$"):
         phases.window(heap, "idle")
 
 

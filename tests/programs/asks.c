@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "stats.h"
@@ -102,6 +103,29 @@ static void keep(void) {
   printf(" %d\n", poireau_keep((void*)&hidden));
 }
 
+static void pointers(void) {
+  static char data[1];
+  char stack[1];
+  char* heap = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* parts = malloc(32);
+  hidden = malloc(1);
+  const struct poireau_stats before = stats_now();
+  write(-1, data, 1);
+  write(-1, "literal", 1);
+  write(-1, stack, 1);
+  write(-1, heap, 1);
+  write(-1, hidden, 1);
+  memcpy(parts, &(struct iovec){hidden, 1}, sizeof(struct iovec));
+  writev(-1, parts, 1);
+  write(-1, heap, 0);
+  write(-1, NULL, 1);
+  const struct poireau_stats after = stats_now();
+  uint64_t counts[POIREAU_POINTERS];
+  for (int i = 0; i < POIREAU_POINTERS; ++i) counts[i] = after.pointers[i] - before.pointers[i];
+  printf("stack %d, data %d, heap %d, home %d\n", (int)counts[POIREAU_POINTER_STACK],
+         (int)counts[POIREAU_POINTER_DATA], (int)counts[POIREAU_POINTER_HEAP], (int)counts[POIREAU_POINTER_HOME]);
+}
+
 int main(int count, char** argument) {
   const char* what = argument[count - 1];
   if (!poireau_find_block) {
@@ -114,6 +138,8 @@ int main(int count, char** argument) {
     identities();
   else if (is(what, "pool"))
     pool();
+  else if (is(what, "pointers"))
+    pointers();
   else if (is(what, "phases"))
     phases();
   else if (is(what, "keep"))

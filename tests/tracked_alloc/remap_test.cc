@@ -558,7 +558,7 @@ TEST(Remap, AForkChildHasACopyOfItsOwn) {
       if (child == 0) {
         alarm(60);
         live.front().first[0] ^= 1;  // as libc does before anybody can be asked
-        if (!after_fork_in_child([]() noexcept { static_cast<void>(!write(apart, "x", 1)); })) _exit(1);
+        if (!after_fork_in_child(true, []() noexcept { static_cast<void>(!write(apart, "x", 1)); })) _exit(1);
         live.front().first[0] ^= 1;
         for (const auto& [ptr, size] : live) {
           if (!is_painted(ptr, size)) _exit(2);
