@@ -340,7 +340,7 @@ uint64_t xmalloc() {
 uint64_t cache_scratch() {
   return on_threads([](int) {
     uint64_t sum = 0;
-    for (long i = 0; i < scaled(1'200'000); ++i) {
+    for (long i = 0; i < scaled(300'000); ++i) {
       auto* const block = get<volatile uint8_t>(8);
       for (int byte = 0; byte < 8; ++byte) block[byte] = static_cast<uint8_t>(i);
       for (int times = 0; times < 200; ++times)
