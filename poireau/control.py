@@ -19,7 +19,7 @@ from poireau.errors import REFUSED, USAGE, Failure
 PROTOCOL = 1
 MOST_REQUEST = 4096  # bytes of a line, without its end
 MOST_ANSWER = 256 << 10
-MOST_LEVELS = 4  # of lists and objects in each other
+MOST_LEVELS = 5  # of lists and objects in each other
 _NUMBERS, _TEXTS = ("protocol", "pid", "start", "uid"), ("poireau", "run_id", "program", "control")
 
 Answer = Mapping[str, Any]

@@ -70,7 +70,7 @@ def lines(found: Sequence[Dangling], more: int) -> Iterator[str]:
         made = f" from {plain(block.kind)}" if block.kind else ""
         yield f"{block.address:#x}: a freed {block.size}-byte block{made}, {_several(block.count, 'pointer')} at it"
         for holder in block.holders:
-            yield f"  {holder.at:#x}, {holder.where}: {_several(holder.offset, 'byte')} into it"
+            yield f"  {holder.at:#x}, {holder.where}: {_offset(holder.offset, block.size)}"
         if block.count > len(block.holders):
             yield f"  and {block.count - len(block.holders)} more"
         if block.freed:
@@ -125,6 +125,16 @@ def _list(of: Mapping[str, Any], name: str) -> list[Any]:
 def _number(of: Mapping[str, Any], name: str) -> int:
     value = of.get(name)
     return value if type(value) is int else 0
+
+
+def _offset(offset: int, size: int) -> str:
+    if offset < 0:
+        return f"{_several(-offset, 'byte')} before it"
+    return (
+        f"{_several(offset - size, 'byte')} after it"
+        if offset >= max(size, 1)
+        else f"{_several(offset, 'byte')} into it"
+    )
 
 
 def _several(count: int, what: str) -> str:

@@ -1,3 +1,5 @@
+#include <signal.h>
+
 #include <cerrno>
 #include <cstddef>
 
@@ -13,6 +15,7 @@
 #include "preload/sampled.h"
 #include "preload/sandbox.h"
 #include "preload/stats.h"
+#include "preload/stop.h"
 #include "preload/wraps.h"
 #include "tracked_alloc/remap.h"
 #include "tracked_alloc/tracked_alloc.h"
@@ -158,6 +161,21 @@ void look_ahead(const Looked& call) {
   errno = error;
 }
 
+/// The signal that holds threads is never blocked, and nobody waits for it. `copy` is then the set that the call has.
+void keep_signal(const calls::Call& call, calls::Words& words, sigset_t& copy) {
+  if (stop::signal_number() == 0) return;
+  const uint64_t ours = sys::signal_bit(stop::signal_number());
+  for (const calls::Memory& memory : call.memory) {
+    uint64_t& word = words[memory.at];
+    const auto* const set = reinterpret_cast<const sigset_t*>(word);
+    if (memory.shape != calls::Shape::mask || set == nullptr) continue;
+    if (!calls::on_stack(word) && !sys::readable(set)) continue;
+    if ((set->__val[0] & ours) == 0) continue;
+    copy = {{set->__val[0] & ~ours}};  // the kernel knows no more of them
+    word = reinterpret_cast<uint64_t>(&copy);
+  }
+}
+
 int64_t nothing_there(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t) {
   errno = ENOSYS;
   return -1;
@@ -177,12 +195,14 @@ int64_t poireau_look_at_call(const Frame& frame, size_t number) {
   // Any call may be the first that this library sees.
   if (poireau_watching == Watching::unknown) lifecycle::start();
   const auto& [a, b, c, d, e, f] = frame.registers;
-  const calls::Words words = {a, b, c, d, e, f, frame.seventh};
+  calls::Words words = {a, b, c, d, e, f, frame.seventh};
   const Looked call{number, words, frame.caller};
   if (poireau_watching == Watching::all) look_ahead(call);
+  sigset_t copy;
+  if (poireau_watching != Watching::none) keep_signal(calls::describe(number), words, copy);
   const int error_before = errno;
   for (int repeats = 0;; ++repeats) {
-    const int64_t got = poireau_calls[number](a, b, c, d, e, f, frame.seventh);
+    const int64_t got = poireau_calls[number](words[0], words[1], words[2], words[3], words[4], words[5], words[6]);
     // Some have an int for result. None has moved 4 GiB: the kernel stops at 2.
     if (got == 0 ? !calls::describe(number).null_fails : static_cast<int>(got) != -1) {
       if (repeats != 0) errno = error_before;

@@ -53,7 +53,7 @@ bool is_entered(runs::Run& run) noexcept {
 }  // namespace
 
 void choose(Engine wanted) noexcept {
-  const size_t offset = arena::take(2);
+  const size_t offset = arena::take(1);
   if (offset == SIZE_MAX) return;
   for (const Kind* kind : {&kMarkers, &kUserfaultfd})
     if ((wanted == Engine::automatic || wanted == kind->engine) && works(*kind, offset)) {

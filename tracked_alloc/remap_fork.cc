@@ -134,7 +134,6 @@ bool show_all() noexcept {
     const size_t first = run.first.load(std::memory_order_relaxed);
     if (first == 0) return;
     const uintptr_t at = places::address_of(first);
-    run.filled.store(0, std::memory_order_relaxed);
     if (!arena::show(runs::frames[run.frame].offset, size_t{1} << run.shift, at)) {
       sys::unmap(reinterpret_cast<void*>(at), kPage << run.shift);  // rather than the parent's
       done = false;

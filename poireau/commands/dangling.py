@@ -15,7 +15,8 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         description="Has a running program in which every block is protected (run --protect all) search its memory for "
         "pointers at blocks that it has freed, and lists these blocks and where the pointers lie: a global variable, "
         "a thread's stack, another block. A pointer that is never used does no harm, and a number may look like one; "
-        "but every use after free begins with one.",
+        "but every use after free begins with one. Blocks that were closed together with all their neighbours are not "
+        "looked for: nothing is ever placed where they were.",
         epilog="Without PID: the only such program. Exit status: 0; 1 refused, 3 no answer in time.",
     )
     verb.add_argument("pid", metavar="PID", nargs="?", type=asking.pid, help="of the program")

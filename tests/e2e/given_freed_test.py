@@ -117,3 +117,12 @@ def test_pointers_are_counted_by_what_they_point_at(program, run_preloaded):
     assert done.stdout == "stack 1, data 2, heap 1, home 3\n"
     done = run_preloaded([program("asks.c"), "pointers"], {"POIREAU_PROTECT": "all", "POIREAU_SYSCALL_CHECK": "off"})
     assert done.stdout == "stack 0, data 0, heap 0, home 0\n"
+
+
+@pytest.mark.parametrize("check", ["auto", "off"])
+def test_nobody_waits_for_the_signal_that_holds_threads(program, run_preloaded, check):
+    done = run_preloaded([program("asks.c"), "signals"], {"POIREAU_PROTECT": "all", "POIREAU_SYSCALL_CHECK": check})
+    told, wanted = (int(line, 16) for line in done.stdout.split())
+    kernel_and_libc = 1 << 8 | 1 << 18 | 3 << 31  # SIGKILL, SIGSTOP, and two of libc's
+    missing = wanted & ~told & ~kernel_and_libc
+    assert missing.bit_count() == 1 and missing.bit_length() > 34, done

@@ -49,11 +49,14 @@ def test_nothing_in_an_answer_is_trusted(here: Any, said: dict[str, Any]) -> Non
 
 
 def test_the_text_says_what_is_not_shown() -> None:
-    block = Dangling(HOME, 24, "malloc", ("free_it", "main"), 3, (Holder(0x7000, 1, "global g in a.out"),))
+    block = Dangling(
+        HOME, 24, "malloc", ("free_it", "main"), 3, (Holder(0x7000, 1, "global g"), Holder(8, -16, "here"))
+    )
     assert list(scan_dangling.lines([block], 2)) == [
         "0x380000000000: a freed 24-byte block from malloc, 3 pointers at it",
-        "  0x7000, global g in a.out: 1 byte into it",
-        "  and 2 more",
+        "  0x7000, global g: 1 byte into it",
+        "  0x8, here: 16 bytes before it",
+        "  and 1 more",
         "  freed by free_it, main",
         "3 freed blocks that something points at, 24B in the 1 shown",
     ]

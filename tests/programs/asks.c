@@ -1,10 +1,12 @@
 /* asks CASE: what a program may ask Poireau, and tell it (poireau.h). Prints what it is answered. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/signalfd.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -122,8 +124,20 @@ static void pointers(void) {
   const struct poireau_stats after = stats_now();
   uint64_t counts[POIREAU_POINTERS];
   for (int i = 0; i < POIREAU_POINTERS; ++i) counts[i] = after.pointers[i] - before.pointers[i];
-  printf("stack %d, data %d, heap %d, home %d\n", (int)counts[POIREAU_POINTER_STACK],
-         (int)counts[POIREAU_POINTER_DATA], (int)counts[POIREAU_POINTER_HEAP], (int)counts[POIREAU_POINTER_HOME]);
+  printf("stack %d, data %d, heap %d, home %d\n", (int)counts[POIREAU_POINTER_STACK], (int)counts[POIREAU_POINTER_DATA],
+         (int)counts[POIREAU_POINTER_HEAP], (int)counts[POIREAU_POINTER_HOME]);
+}
+
+/* What of all signals arrives where a descriptor is to tell of them. */
+static void signals(void) {
+  sigset_t all;
+  char name[64], line[256];
+  sigfillset(&all);
+  snprintf(name, sizeof name, "/proc/self/fdinfo/%d", signalfd(-1, &all, 0));
+  FILE* told = fopen(name, "r");
+  while (fgets(line, sizeof line, told))
+    if (!strncmp(line, "sigmask:", 8)) fputs(line + 9, stdout);
+  printf("%016lx\n", all.__val[0]);
 }
 
 int main(int count, char** argument) {
@@ -140,6 +154,8 @@ int main(int count, char** argument) {
     pool();
   else if (is(what, "pointers"))
     pointers();
+  else if (is(what, "signals"))
+    signals();
   else if (is(what, "phases"))
     phases();
   else if (is(what, "keep"))
