@@ -1,3 +1,4 @@
+#include "tracked_alloc/remap_engine.h"
 #include "tracked_alloc/remap_sources.h"
 
 /// Memory given back, of frames whose blocks are all dead, and closed.
@@ -16,7 +17,10 @@ bool is_idle(const Run& run) noexcept {
 bool strip(Frame& frame) noexcept {
   uint32_t opened = frame.seen;
   if (!frame.opened.compare_exchange_strong(opened, frame.seen | kShut, std::memory_order_acq_rel)) return false;
-  const bool done = drop_memory(frame);
+  // Where a sweep has freed all blocks the engine knows the run still, and would miss the pages.
+  bool done = true;
+  for (uint32_t n = 0; n < frame.seen; ++n) done = engines::let_go(run(frame.first_run + n)) && done;
+  done = done && drop_memory(frame);
   for (uint32_t n = 0; done && n < frame.seen; ++n) run(frame.first_run + n).filled.store(0, std::memory_order_relaxed);
   frame.opened.store(frame.seen, std::memory_order_release);
   return done;
