@@ -18,12 +18,10 @@ KINDS = {name: {**ALL, "POIREAU_GUARD_MECHANISM": name} for name in ("auto", "us
 # use N: how N freed blocks are found; where: whether a block lies in the region. Says what it reads.
 FREED = r"""
 #define _GNU_SOURCE
-#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 #ifdef LIBRARY
 void* ours(size_t size) { void* volatile got = malloc(size); return got; }
@@ -43,8 +41,6 @@ int main(int count, char** argument) {
     for (long i = 0; i < number; i += number / 10) (void)*blocks[i];
     puts("done");
   } else if (argument[1][0] == 'e') {  // no memory is left
-    const struct rlimit limit = {number << 20, number << 20};
-    setrlimit(RLIMIT_AS, &limit);
     long got = 0;
     for (void** last = NULL; got < 10000000; ++got) {
       void** next = malloc(100);
@@ -88,7 +84,8 @@ SCRIPT = """
 import collections, concurrent.futures, json, re, zlib
 text = json.dumps([{str(i): list(range(i % 50))} for i in range(2000)])
 for _ in range(3): assert json.loads(text) == json.loads(zlib.decompress(zlib.compress(text.encode())))
-with concurrent.futures.ThreadPoolExecutor(4) as pool: print(sum(pool.map(lambda n: len(re.findall("1", text[n:])), range(8))))
+def count(n): return len(re.findall("1", text[n:]))
+with concurrent.futures.ThreadPoolExecutor(4) as pool: print(sum(pool.map(count, range(8))))
 """
 COMMANDS = {
     "python": [sys.executable, "-c", SCRIPT],
@@ -125,12 +122,11 @@ def uses(done) -> int:
 
 def test_a_freed_block_is_closed_at_once_or_with_its_run(freed, run_preloaded):
     more = {**ALL, "POIREAU_SAMPLE_PERIOD": "0", "POIREAU_SWEEP": "off"}
-    for revoke, number, least in (("immediate", 10000, 10), ("governed", 1000, 10), ("runs", 50000, 8)):
+    for revoke, number in (("immediate", 10000), ("governed", 1000), ("runs", 50000)):
         done = run_preloaded([freed, "freed", str(number)], {**more, "POIREAU_REVOKE": revoke})
         assert (done.returncode, done.stdout) == (0, "done\n")
         # Each place is told once: all are one place.
         assert uses(done) == 1, (revoke, done.stderr)
-    assert least
 
 
 def test_protection_can_be_off_for_samples_too(freed, run_preloaded):
@@ -141,10 +137,11 @@ def test_protection_can_be_off_for_samples_too(freed, run_preloaded):
 
 def test_what_finds_no_home_is_an_ordinary_block_or_the_end(freed, run_preloaded):
     more = {**ALL, "POIREAU_SAMPLE_PERIOD": "0"}
-    done = run_preloaded([freed, "exhausted", "300"], more)
+    scarce = ["sh", "-c", f"ulimit -v 300000; exec {freed} exhausted"]
+    done = run_preloaded(scarce, more)
     assert (done.returncode, done.stdout) == (0, "many\n")
     assert done.stderr.count(": some blocks are not protected: ") >= 1
-    done = run_preloaded([freed, "exhausted", "300"], {**more, "POIREAU_EXHAUSTED": "abort"})
+    done = run_preloaded(scarce, {**more, "POIREAU_EXHAUSTED": "abort"})
     assert done.returncode == -6 and ": no home for a block that is to be protected: aborting" in done.stderr
 
 

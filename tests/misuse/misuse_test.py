@@ -17,6 +17,7 @@ from tests.misuse.table import (
     AGED,
     CAUGHT_BY_ITSELF,
     FAULTS_ONLY,
+    PAGE,
     TABLE,
     TWINS,
     Case,
@@ -75,7 +76,9 @@ def complaint(case: Case, guards: str, more: str, done: subprocess.CompletedProc
     problems = []
     if found not in lines or (found == first and first != ""):
         problems.append(f"said: {first or '(nothing)'}\n    not: {' or: '.join(sorted(lines)) or '(nothing)'}")
-    if done.returncode != wanted or (wanted == 0 and rest != "done\n"):
+    # Where others use the same memory, what a freed block held is there until one of them does.
+    may_be_lost = guards == ALL and (case.error in AGED or case.size >= PAGE)
+    if done.returncode != wanted or (wanted == 0 and rest not in ("done\n", *["lost\ndone\n"] * may_be_lost)):
         problems.append(f"status {done.returncode}, not {wanted}; stdout {rest!r}")
     return "\n    ".join([name, *problems]) if problems else ""
 
