@@ -376,12 +376,13 @@ class World {
     int ready[2];
     ASSERT_EQ(pipe(ready), 0);
     fflush(stdout);
-    remap::before_fork();
+    EXPECT_TRUE(remap::before_fork());
     const pid_t child = fork();
     if (child == 0) {
-      const bool ours = remap::after_fork_in_child(scramble(seed_ + done_));
+      static int apart;
+      apart = ready[1];
+      const bool ours = remap::after_fork_in_child(true, []() noexcept { EXPECT_EQ(write(apart, "", 1), 1); });
       EXPECT_TRUE(ours);
-      EXPECT_EQ(write(ready[1], "", 1), 1);
       if (ours) be_a_child();
       fflush(stdout);
       _exit(testing::Test::HasFailure() ? 1 : 0);
@@ -458,7 +459,7 @@ TEST_P(RemapModel, BlocksNeverOverlapClosedPagesCantBeReadAndWhatIsPointedAtIsNo
     world.run(operations, soak() ? 100 : 8, soak() ? 400 : 30);
     if (testing::Test::HasFailure()) return;
     EXPECT_GT(world.model.used_again, 0u) << "nothing is ever used again";
-    EXPECT_GT(world.checked_closed_, 1000u);
+    EXPECT_GT(world.checked_closed_, GetParam() == Engine::none ? 200u : 1000u);
     EXPECT_GT(world.kept_, 0u);
     EXPECT_GT(world.children_, 0);
     printf(
