@@ -1,8 +1,14 @@
 #include "preload/control_sweep.h"
 
+#include <algorithm>
+
 #include "config/options.h"
 #include "preload/clock.h"
+#include "preload/depot.h"
 #include "preload/fork_copy.h"
+#include "preload/kinds.h"
+#include "preload/notes.h"
+#include "preload/protect.h"
 #include "preload/sweep.h"
 #include "preload/sweep_holders.h"
 
@@ -11,16 +17,21 @@ namespace {
 
 using sweep::Holder;
 
-constexpr std::string_view kWhere = "stack, data, heap, home, kernel";
+constexpr size_t kMostBlocks = 256, kMostOfBlock = 8;
 
-void add_holder(Answer& answer, const Holder& holder) noexcept {
-  answer.begin({}, '{')
-      .number("at", holder.at)
-      .text("in", config::choice_name(kWhere, static_cast<int>(holder.where)))
-      .number("value", holder.word)
-      .number("begin", holder.begin)
-      .text("mapping", holder.name);
-  if (holder.thread != 0) answer.number("thread", static_cast<uint64_t>(holder.thread));
+void add_block(Answer& answer, const tracked_alloc::Block& block) noexcept {
+  const bool known = notes::stack_of(block.born) != 0;
+  answer.number("address", block.address).number("size", block.size);
+  if (known) answer.text("kind", name_of(static_cast<Kind>(block.kind)));
+  answer.begin("freed", '[');
+  for (const uintptr_t frame : depot::frames_of(block.death.stack)) answer.number({}, frame);
+  answer.end();
+}
+
+void add_holders(Answer& answer, std::span<const Holder> holders) noexcept {
+  answer.number("count", holders.size()).begin("holders", '[');
+  for (const Holder& holder : holders.first(std::min(holders.size(), kMostOfBlock)))
+    answer.begin({}, '[').number({}, holder.at).number({}, holder.word).end();
   answer.end();
 }
 
@@ -49,21 +60,16 @@ void sweep_now(Answer& answer) noexcept {
 void tell_holders(Answer& answer) noexcept {
   const sweep::Held held = sweep::find_holders();
   if (held.outcome != sweep::Outcome::done) return answer.fail(sweep::text_of(held.outcome));
-  answer.start().truth("ok", true).text("do", "holders").begin("blocks", '[');
-  const Holder* holder = held.holders.data();
-  const Holder* const end = holder + held.holders.size();
-  for (uint32_t i = 0; i < held.blocks.size(); ++i) {
-    const auto& block = held.blocks[i];
-    answer.begin({}, '{')
-        .number("address", block.address)
-        .number("size", block.size)
-        .number("born", block.born)
-        .number("died", block.died)
-        .begin("holders", '[');
-    for (; holder != end && holder->block == i; ++holder) add_holder(answer, *holder);
-    answer.end().end();
+  answer.start().truth("ok", true).text("do", "holders").number("swept_bytes", held.bytes).begin("blocks", '[');
+  const size_t shown = std::min(held.groups.size(), kMostBlocks);
+  for (const sweep::Group& group : held.groups.first(shown)) {
+    const auto found = tracked_alloc::remap::find(held.holders[group.first].block);
+    answer.begin({}, '{');
+    add_block(answer, protect::describe(found.block));
+    add_holders(answer, held.holders.subspan(group.first, group.count));
+    answer.end();
   }
-  answer.end().number("truncated", held.left_out);
+  answer.end().number("more", held.groups.size() - shown).number("left_out", held.left_out);
 }
 
 }  // namespace poireau::control

@@ -4,10 +4,8 @@
 #include <atomic>
 #include <cerrno>
 #include <cstring>
-#include <span>
 #include <string_view>
 
-#include "preload/base/context_x86_64.h"
 #include "preload/base/sys.h"
 #include "preload/base/text.h"
 #include "preload/clock.h"
@@ -36,7 +34,6 @@ struct Seat {
   std::atomic<uint32_t> stood;  // the last stage in which its thread stood
   int thread;
   repeat::Call call;
-  uintptr_t stack;
 };
 [[gnu::section(".lbss")]] constinit Seat seats[kMostThreads];
 constinit unsigned seated = 0;
@@ -56,8 +53,7 @@ void stand_up(Seat& seat, uint32_t now) noexcept {
     ;
 }
 
-[[gnu::noinline]] void stand(Seat& seat, uint32_t now, const void* context) noexcept {
-  seat.stack = context::stack_pointer(context);
+[[gnu::noinline]] void stand(Seat& seat, uint32_t now) noexcept {
   stand_up(seat, now);
   arrivals.fetch_add(1);
   sys::wake_all(arrivals);
@@ -84,7 +80,7 @@ bool is_ours(const siginfo_t& info) noexcept {
   repeat::Call call;
   if (stage.load(std::memory_order_acquire) == now) {
     call = seat.call;
-    stand(seat, now, context);
+    stand(seat, now);
   }
   repeat::go_on(context, call);
 }
@@ -148,7 +144,6 @@ Step call_in(int directory, int thread, uint32_t now) noexcept {
   if (seated == kMostThreads) return Step::failed;
   Seat& seat = seats[seated];
   seat.thread = thread;
-  seat.stack = 0;
   seat.call = repeat::call_of(directory, thread);
   const int error = sys::send_signal(thread, number.load(std::memory_order_relaxed), uint64_t{now} << 32 | seated);
   if (error == ESRCH) return Step::done;
@@ -314,15 +309,5 @@ void Others::go_on_after(uint64_t nanoseconds) noexcept {
 
 bool Others::held() const noexcept { return *this && !gone_on.load(std::memory_order_relaxed); }
 unsigned Others::count() const noexcept { return seated; }
-
-int thread_with(uintptr_t address, uintptr_t begin, uintptr_t end) noexcept {
-  constexpr uintptr_t kBelow = 256;  // what a function may use below its stack pointer, and more
-  const Seat* nearest = nullptr;
-  for (const Seat& seat : std::span(seats, seated))
-    if (seat.stack >= begin && seat.stack < end && seat.stack - kBelow <= address &&
-        (nearest == nullptr || seat.stack > nearest->stack))
-      nearest = &seat;
-  return nearest == nullptr ? 0 : nearest->thread;
-}
 
 }  // namespace poireau::stop

@@ -44,8 +44,4 @@ class Others {
   uint64_t blocked_ = 0;
 };
 
-/// The thread that stands still and has this address on its stack, as far as its stack pointer, which lies in
-/// [begin, end), tells; 0: none.
-[[nodiscard]] int thread_with(uintptr_t address, uintptr_t begin, uintptr_t end) noexcept;
-
 }  // namespace poireau::stop

@@ -68,7 +68,7 @@ void look_through(void*, const Area&, uintptr_t, std::span<const std::byte> byte
 }
 
 /// The registers that a call preserves lie on this function's stack.
-[[gnu::noinline]] Outcome sweep_standing(const Limits& limits, uint64_t& used) noexcept {
+[[gnu::noinline]] Outcome sweep_standing(const Limits& limits, uint64_t& used, uint64_t& addresses) noexcept {
   __builtin_unwind_init();
   if (!marks::begin()) return Outcome::busy;
   if (!show_memory(look_through, nullptr)) {
@@ -83,6 +83,7 @@ void look_through(void*, const Area&, uintptr_t, std::span<const std::byte> byte
   add(kept, outcome.kept);
   add(kept_bytes, outcome.kept_bytes);
   used = outcome.freed_bytes;
+  addresses = outcome.addresses;
   return Outcome::done;
 }
 
@@ -90,11 +91,13 @@ void look_through(void*, const Area&, uintptr_t, std::span<const std::byte> byte
 
 bool due() noexcept {
   const uint64_t dead = remap::open_dead_bytes();
-  if (dead < kFloor) [[likely]]
+  const bool no_addresses = remap::addresses_short();
+  if (dead < kFloor && !no_addresses) [[likely]]
     return false;
   if (value(options.sweep) != Sweep::in_line) return false;
   const uint64_t share = value(options.quarantine_share);
-  if (share == 0 || dead - kFloor < remap::live_bytes() * share / 1'000'000) return false;
+  const bool much = share != 0 && dead >= kFloor + remap::live_bytes() * share / 1'000'000;
+  if (!much && !no_addresses) return false;
   const uint64_t now = clock::ticks();
   return now >= value(next) && allowed(now) != 0;
 }
@@ -121,17 +124,17 @@ Outcome run() noexcept {
   if (!room_on_stack(kStack)) return Outcome::busy;
   const uint64_t began = clock::ticks(), most = allowed(began), dead = remap::open_dead_bytes();
   const uint64_t size = value(options.sweep_size);
-  uint64_t used = 0;
+  uint64_t used = 0, addresses = 0;
   Outcome outcome;
   {
     const stop::Others others;
-    outcome = others ? sweep_standing({.bytes = std::min(most, size == 0 ? UINT64_MAX : size)}, used)
+    outcome = others ? sweep_standing({.bytes = std::min(most, size == 0 ? UINT64_MAX : size)}, used, addresses)
                      : without_others(others.why());
   }
   if (outcome == Outcome::busy) return outcome;
   if (outcome == Outcome::moving) add(given_up, 1);
   if (outcome == Outcome::done && value(options.release_rate) != 0) draw(most, used, began);
-  rest(began, outcome == Outcome::done && used >= dead / 4);
+  rest(began, outcome == Outcome::done && (used >= dead / 4 || addresses != 0));
   add(spent, clock::ticks() - began);
   return outcome;
 }

@@ -89,35 +89,35 @@ void* allocate(const Wanted& wanted, unsigned number) noexcept {
 
 Death release(void* ptr, Note note, const Closing& closing) noexcept {
   const uintptr_t address = reinterpret_cast<uintptr_t>(ptr);
-  Death death;
-  death.found = Death::Found::nowhere;
   const places::Spot spot = owns(address) ? places::spot_of(address) : places::Spot{};
-  if (!spot.place.there()) [[unlikely]]
-    return death;
   Entry& entry = places::entries[spot.group];
   const uint64_t died = note << places::kNoteShift | places::kDead;
-  if (spot.block != address || spot.place.gone() || !blocks::is_born(entry) || !claim(entry, died)) [[unlikely]]
+  if (!spot.place.there() || spot.block != address || spot.place.gone() || !blocks::is_born(entry) ||
+      !claim(entry, died)) [[unlikely]]
     return blocks::describe_failure(spot, address);
   const Shape& shape = kShapes[spot.place.shape()];
   Run& run = runs::run(spot.place.run());
-  death.found = Death::Found::done;
-  death.block = blocks::describe(spot);
-  const size_t size = death.block.size;
-  death.damage = noise::look(address + size, blocks::end_of_noise(address, size, shape.capacity));
-  if (death.damage.first != 0) [[unlikely]]
-    std::memcpy(death.found_bytes, reinterpret_cast<const void*>(death.damage.first),
-                std::min(death.damage.bytes, sizeof death.found_bytes));
+  const uint64_t born = entry.born.load(std::memory_order_relaxed);
+  const size_t size = blocks::size_of(born, shape.capacity);
+  const size_t place = runs::slot_offset(run, spot.number);
+  const noise::Damage damage = noise::look(address + size, blocks::end_of_noise(address, size, shape.capacity));
   if (closing.zero) std::memset(ptr, 0, size);
   const bool closed = closing.now && engines::close(run, spot.number);
   entry.died.store(died | (closed ? uint64_t{places::kClosed} : 0), std::memory_order_release);
   const bool moved = runs::bury(run);
   if (moved) [[unlikely]]
     tidy::after_move();
-  death.block.died = note;
-  death.block.live = false;
-  death.block.open = !closed && !moved;
-  death.closed = closed || moved;
-  return death;
+  return {.found = Death::Found::done,
+          .block = {.address = address,
+                    .size = size,
+                    .room = size,
+                    .born = born >> places::kNoteShift,
+                    .died = note,
+                    .live = false,
+                    .open = !closed && !moved,
+                    .place = place},
+          .damage = damage,
+          .closed = closed || moved};
 }
 
 bool resize(void* ptr, size_t size, Note born) noexcept {

@@ -138,6 +138,8 @@ struct Standing {
 /// The two that are asked for all the time.
 [[nodiscard]] uint64_t open_dead_bytes() noexcept;
 [[nodiscard]] uint64_t live_bytes() noexcept;
+/// Whether most addresses have been used: only a sweep can make old ones usable again.
+[[nodiscard]] bool addresses_short() noexcept;
 
 /// Gives memory back that no block needs: frames whose blocks are all dead and closed.
 void trim() noexcept;

@@ -53,7 +53,7 @@ bool is_entered(runs::Run& run) noexcept {
 }  // namespace
 
 void choose(Engine wanted) noexcept {
-  const size_t offset = arena::take(2);
+  const size_t offset = arena::take(1);
   if (offset == SIZE_MAX) return;
   for (const Kind* kind : {&kMarkers, &kUserfaultfd})
     if ((wanted == Engine::automatic || wanted == kind->engine) && works(*kind, offset)) {
@@ -85,15 +85,18 @@ bool open(runs::Run& run, unsigned block) noexcept {
 
 void forked(runs::Run& run) noexcept {
   run.engine.store(runs::strange, std::memory_order_relaxed);
-  if (run.single.load(std::memory_order_relaxed) == 0 || !is_entered(run)) return;
+  if (run.single.load(std::memory_order_relaxed) == 0) return;
+  const bool entered = is_entered(run);
   const auto closed = [&](unsigned n) {
-    const uint64_t died = runs::entry_of(run, n).died.load(std::memory_order_relaxed);
-    return (died & places::kClosed) != 0 && (died & places::kShown) == 0;
+    return (runs::entry_of(run, n).died.load(std::memory_order_relaxed) & places::kClosed) != 0;
   };
   for (unsigned first = 0, n = 0; first < run.blocks; first = n) {
     while (n < run.blocks && closed(n) == closed(first)) ++n;
     const Range range = block_of(run, first);
-    if (closed(first)) static_cast<void>(chosen->close(range.at, range.size * (n - first)));
+    if (!closed(first) || (entered && chosen->close(range.at, range.size * (n - first)))) continue;
+    for (unsigned i = first; i < n; ++i) runs::entry_of(run, i).died.fetch_and(~uint64_t{places::kClosed});
+    run.single.fetch_sub(n - first, std::memory_order_relaxed);
+    runs::sums.single.fetch_sub((n - first) * uint64_t{runs::shape_of(run).capacity}, std::memory_order_relaxed);
   }
 }
 

@@ -32,21 +32,24 @@ bool has_live(const runs::Frame& frame, unsigned group) noexcept {
 /// Calls visit(offset, bytes) for the parts of the arena that hold live blocks; false: it did not want to go on.
 template <typename Visit>
 bool for_each_live_part(Visit&& visit) noexcept {
+  const bool swaps = arena::swaps();
   size_t begin = 0, end = 0;
+  const auto add = [&](size_t at) {
+    if (at != end && begin != end && !visit(begin, end - begin)) return false;
+    if (at != end) begin = at;
+    end = at + kPage;
+    return true;
+  };
   const uint32_t frame_count = runs::frame_count.load(std::memory_order_acquire);
   for (uint32_t i = 0; i < frame_count; ++i) {
     const runs::Frame& frame = runs::frames[i];
-    const size_t group_bytes = kShapes[frame.shape].group * kPage;
-    const size_t groups = (kPage << frame.shift) / group_bytes;
     if (frame.touched.load(std::memory_order_relaxed) == 0) continue;
+    const size_t pages = kShapes[frame.shape].group, groups = (size_t{1} << frame.shift) / pages;
     for (unsigned group = 0; group < groups; ++group) {
       if (!has_live(frame, group)) continue;
-      const size_t at = frame.offset + group * group_bytes;
-      if (at != end) {
-        if (begin != end && !visit(begin, end - begin)) return false;
-        begin = at;
-      }
-      end = at + group_bytes;
+      const size_t at = frame.offset + group * pages * kPage;
+      for (size_t n = 0; n < pages; ++n)  // to read what isn't there would make it
+        if ((pages == 1 || swaps || arena::has(at + n * kPage)) && !add(at + n * kPage)) return false;
     }
   }
   return begin == end || visit(begin, end - begin);
@@ -127,6 +130,18 @@ void exchange_all() noexcept {
   }));
 }
 
+/// What is in memory now of each frame.
+void count_touched() noexcept {
+  const uint32_t end = runs::frame_count.load(std::memory_order_relaxed);
+  for (uint32_t i = 0; i < end; ++i) runs::frames[i].touched.store(0, std::memory_order_relaxed);
+  runs::sums.physical.store(0, std::memory_order_relaxed);
+  runs::for_each([](runs::Run& run) {
+    if (run.first.load(std::memory_order_relaxed) == 0) return;
+    for (unsigned n = 0; n < run.blocks; ++n)
+      if (blocks::is_live(runs::entry_of(run, n))) runs::touch(run, n / 64);
+  });
+}
+
 /// Shows the copy wherever the parent's arena was shown.
 bool show_all() noexcept {
   bool done = true;
@@ -134,7 +149,6 @@ bool show_all() noexcept {
     const size_t first = run.first.load(std::memory_order_relaxed);
     if (first == 0) return;
     const uintptr_t at = places::address_of(first);
-    run.filled.store(0, std::memory_order_relaxed);
     if (!arena::show(runs::frames[run.frame].offset, size_t{1} << run.shift, at)) {
       sys::unmap(reinterpret_cast<void*>(at), kPage << run.shift);  // rather than the parent's
       done = false;
@@ -164,6 +178,7 @@ bool after_fork_in_child(bool whole, void (*apart)() noexcept) noexcept {
     tidy::place_nothing();
     return false;
   }
+  count_touched();
   runs::move_stuck();
   return true;
 }

@@ -135,6 +135,7 @@ bool have_table(uintptr_t at, size_t size) noexcept {
 void begin(size_t addresses) noexcept {
   const size_t wanted = addresses == 0 ? kUnits : std::min(addresses / kUnit, kUnits);
   limit.store(std::max<size_t>(wanted, 2), std::memory_order_relaxed);
+  grow(0);
 }
 
 size_t take(unsigned shift) noexcept {

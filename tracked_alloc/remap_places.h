@@ -67,7 +67,7 @@ struct Found {
   Place place;
   size_t first;
 };
-inline Found at(size_t page) noexcept {
+[[gnu::always_inline]] inline Found at(size_t page) noexcept {
   const size_t unit = page / kUnitPages;
   if (unit >= known.load(std::memory_order_acquire)) [[unlikely]]
     return {};
@@ -86,7 +86,7 @@ struct Spot {
   unsigned number;  // in the run
   uintptr_t block;
 };
-inline Spot spot_of(uintptr_t address) noexcept {
+[[gnu::always_inline]] inline Spot spot_of(uintptr_t address) noexcept {
   const size_t page = page_of(address);
   const Found found = at(page);
   if (!found.place.there()) return {};

@@ -96,6 +96,8 @@ void move_stuck() noexcept;
 /// Gives back the memory of frames that are idle; rested: and were so the last time. Returns how many.
 enum class Trim : uint8_t { idle, rested };
 size_t trim_frames(Trim which) noexcept;
+/// In a fork child: whoever was at it is no more.
+void trim_again() noexcept;
 
 struct Sums {
   std::atomic<uint64_t> handed;                   // bytes of blocks handed to stripes, and not given out anew since

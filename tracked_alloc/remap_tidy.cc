@@ -47,6 +47,7 @@ bool begin(const Settings& settings) noexcept {
 bool begun() noexcept { return ready.load(std::memory_order_acquire); }
 
 uint64_t open_dead_bytes() noexcept { return less(load(runs::sums.dead), load(runs::sums.single)); }
+bool addresses_short() noexcept { return places::exhausted(); }
 uint64_t live_bytes() noexcept { return less(load(runs::sums.handed), load(runs::sums.dead)); }
 
 Standing standing() noexcept {

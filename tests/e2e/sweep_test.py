@@ -1,0 +1,133 @@
+"""Under protect = all: who points at freed blocks is found, and what is pointed at is not given out again."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import clean_environment
+from tests.control_client import Client, name_of
+
+PROTECTED = {"POIREAU_PROTECT": "all", "POIREAU_SAMPLE_PERIOD": "64K"}
+PLACES = {
+    0: "a global variable",
+    1: "another block, into the middle",
+    2: "a mapping of the program's",
+    3: "a shared mapping",
+    4: "a packed structure",
+    5: "epoll",
+    6: "a read-only mapping",
+    10: "a register of another thread",
+    11: "a thread's own variable",
+}
+
+
+class Dangling:
+    """tests/programs/dangling.c at work."""
+
+    def __init__(self, binary: Path, library: Path, environment: dict[str, str]) -> None:
+        pipe = subprocess.PIPE
+        own = clean_environment(LD_PRELOAD=str(library), **{**PROTECTED, **environment})
+        self.process = subprocess.Popen([binary, "4000"], env=own, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline().split()
+        assert line[:1] == ["held"], self.process.communicate()
+        self.held = {int(which): int(address) for which, address in (each.split(":") for each in line[1:])}
+        self.client = Client(name_of(self.process.pid))
+
+    def ask(self, verb: str) -> dict[str, Any]:
+        """Another thread may not stand still in time on a busy machine."""
+        answer: dict[str, Any] = {}
+        for _ in range(20):
+            self.client.request(verb)
+            answer = self.client.line()
+            if answer.get("ok") or "again" not in answer.get("error", ""):
+                return answer
+        return answer
+
+    def end(self) -> str:
+        out, err = self.process.communicate("\n", timeout=20)
+        assert self.process.returncode == 0, (out, err)
+        return out
+
+
+@pytest.fixture
+def dangling(program: Callable[..., Path], library: Path) -> Iterator[Callable[..., Dangling]]:
+    started: list[Dangling] = []
+
+    def start(**environment: str) -> Dangling:
+        started.append(Dangling(program("dangling.c", "-O1", "-w"), library, environment))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.client.socket.close()
+        each.process.kill()
+        each.process.communicate()
+
+
+@pytest.mark.parametrize("mechanism", ["auto", "userfaultfd"])
+def test_who_points_at_freed_blocks_is_found_wherever_he_is(dangling, exercised, mechanism):
+    program = dangling(POIREAU_GUARD_MECHANISM=mechanism)
+    answer = program.ask("holders")
+    assert answer["ok"], answer
+    found = {block["address"]: block for block in answer["blocks"]}
+    assert {PLACES[which] for which, address in program.held.items() if address not in found} == set()
+    block = found[program.held[1]]
+    assert [value - block["address"] for _, value in block["holders"]] == [50]
+    assert (block["size"], block["kind"], block["count"]) == (100, "malloc", 1)
+    assert block["freed"]
+    assert found[program.held[5]]["holders"][0] == [0, program.held[5]]
+    assert program.end() == "end\n"
+    for place in PLACES.values():
+        exercised.add("places of dangling pointers", place)
+
+
+@pytest.mark.parametrize("revoke", ["immediate", "runs"])
+def test_what_is_pointed_at_is_not_given_out_again(dangling, revoke):
+    program = dangling(POIREAU_REVOKE=revoke)
+    totals: dict[str, Any] = {}
+    for _ in range(30):
+        totals = program.ask("sweep")
+        assert totals["ok"], totals
+        assert totals["torn_forks"] == 0
+    assert totals["sweeps"] >= 30
+    assert totals["freed"] > 0
+    assert totals["bytes"] > 0
+    answer = program.ask("holders")
+    assert set(program.held.values()) <= {block["address"] for block in answer["blocks"]}
+    assert program.end() == "end\n"  # else it says what it was given
+
+
+def test_a_sweep_can_be_forbidden(dangling):
+    program = dangling(POIREAU_SWEEP="off")
+    assert program.ask("sweep") == {"ok": False, "error": "sweep = off"}
+
+
+def test_without_protection_there_is_nothing_to_sweep(dangling):
+    program = dangling(POIREAU_PROTECT="sampled")
+    assert program.ask("sweep") == {"ok": False, "error": "no block is remapped"}
+
+
+KINDS = ["alone", "threads", "streams", "specific", "spawn", "several", "handler", "_Fork", "raw"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_fork_child_has_blocks_of_its_own(program, run_preloaded, exercised, scale, kind):
+    done = run_preloaded([program("forks.c", "-O1"), kind, str(scale(60))], PROTECTED, timeout=300)
+    assert (done.stdout, done.stderr, done.returncode) == ("fine\n", "", 0)
+    exercised.add("forks under protect = all", kind)
+
+
+@pytest.mark.parametrize("mechanism", ["userfaultfd", "none"])
+def test_however_single_blocks_are_closed(program, run_preloaded, mechanism):
+    done = run_preloaded(
+        [program("forks.c", "-O1"), "threads", "4"],
+        {**PROTECTED, "POIREAU_GUARD_MECHANISM": mechanism, "POIREAU_REVOKE": "immediate"},
+        timeout=120,
+    )
+    assert (done.stdout, done.stderr, done.returncode) == ("fine\n", "", 0)
