@@ -10,6 +10,7 @@
 #include "preload/base/sys.h"
 #include "preload/kinds.h"
 #include "preload/sandbox.h"
+#include "tracked_alloc/remap.h"
 #include "tracked_alloc/tracked_alloc.h"
 
 namespace poireau::calls {
@@ -20,9 +21,16 @@ constexpr size_t kMostParts = UIO_MAXIOV, kMostStrings = 4096, kMostFiles = 1 <<
 
 constexpr uintptr_t next_page(uintptr_t at) noexcept { return (at | (kPage - 1)) + 1; }
 
+bool in_live_home(uintptr_t address, size_t size) noexcept {
+  if (!tracked_alloc::remap::owns(address)) return false;
+  const auto [found, block, offset] = tracked_alloc::remap::find(address);
+  return found == tracked_alloc::remap::Answer::Found::live && offset >= 0 &&
+         static_cast<size_t>(offset) + size <= block.size;
+}
+
 /// Whether we may read it. It may be what is wrong with the call, and not even be ours.
 bool may_read(uintptr_t address, size_t size) noexcept {
-  if (on_stack(address)) return true;
+  if (on_stack(address) || in_live_home(address, size)) return true;
   if (sandbox::state() != sandbox::State::open) return false;  // we may not even ask
   for (const uintptr_t end = address + size; address < end; address = next_page(address))
     if (!sys::readable(reinterpret_cast<const void*>(address))) return false;

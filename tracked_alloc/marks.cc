@@ -183,7 +183,7 @@ uint64_t see_live_blocks() noexcept {
 
 bool marked(uintptr_t address, size_t size) noexcept {
   const size_t first = places::page_of(address);
-  return owns(address) && is_marked(first, places::page_of(address + size - 1) - first + 1);
+  return owns(address) && is_marked(first, places::page_of(address + std::max<size_t>(size, 1) - 1) - first + 1);
 }
 
 Outcome end(const Limits& limits) noexcept {

@@ -82,8 +82,10 @@ bool retire(Run& run) noexcept {
   uint32_t self = run.frame + 1;
   sources[run.shape].frame.compare_exchange_strong(self, 0, std::memory_order_acq_rel);
   uint32_t retired = frame.retired.fetch_add(1, std::memory_order_acq_rel) + 1;
-  if (frame.opened.compare_exchange_strong(retired, retired | kShut, std::memory_order_acq_rel))
-    if (drop_memory(frame)) arena::give_back(frame.offset, frame.shift);
+  if (!frame.opened.compare_exchange_strong(retired, retired | kShut, std::memory_order_acq_rel)) return true;
+  sources[run.shape].pages.fetch_sub(static_cast<uint32_t>(pages), std::memory_order_relaxed);
+  if (frame.lengthened) sums.lengthened.fetch_sub(pages * kPage, std::memory_order_relaxed);
+  if (drop_memory(frame)) arena::give_back(frame.offset, frame.shift);
   return true;
 }
 

@@ -40,6 +40,7 @@ constexpr uint32_t left_of(uint64_t standing) noexcept { return static_cast<uint
 struct Frame {
   uint32_t first_run;
   uint8_t shape, shift;
+  bool lengthened;                // than the shape's blocks alone would want
   std::atomic<uint8_t> touched;   // by words of its runs
   std::atomic<uint32_t> retired;  // of those opened
   std::atomic<uint32_t> opened;   // runs
@@ -103,6 +104,7 @@ struct Sums {
   std::atomic<uint64_t> handed;                   // bytes of blocks handed to stripes, and not given out anew since
   std::atomic<uint64_t> dead;                     // bytes of those that are dead, roughly
   std::atomic<uint64_t> single;                   // of those closed by themselves
+  std::atomic<uint64_t> lengthened;               // of frames that are
   std::atomic<uint64_t> physical;                 // of frames that have been used
   std::atomic<uint64_t> moved, closed, recycled;  // blocks, ever
   std::atomic<uint64_t> refused[static_cast<size_t>(Refusal::kinds)];

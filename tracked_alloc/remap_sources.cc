@@ -12,14 +12,20 @@ constexpr size_t kPage = region::kPage;
 
 constinit std::atomic<uint32_t> run_end{0};
 
-/// Whether there is memory for long runs of shapes that have few blocks, and free them as fast as they are allocated:
-/// one of 512 pages takes 2 MiB, and to move it costs a page an eighth of what it costs in short ones.
-bool may_lengthen() noexcept {
-  constexpr uint64_t kSpare = 16 << 20;
-  const uint64_t physical = sums.physical.load(std::memory_order_relaxed);
+/// Long runs where few blocks live, and are freed as fast as they are allocated: of 512 pages one costs an eighth of
+/// what a page costs in short ones to move, and takes 2 MiB. So much is to spare for them.
+bool may_lengthen(unsigned shift) noexcept {
+  constexpr uint64_t kSpare = 8 << 20;
   const uint64_t handed = sums.handed.load(std::memory_order_relaxed);
   const uint64_t live = handed - std::min(handed, sums.dead.load(std::memory_order_relaxed));
-  return physical < live + live / 4 + kSpare;
+  return sums.lengthened.load(std::memory_order_relaxed) + (kPage << shift) <= kSpare + live / 4;
+}
+
+/// For as many pages as the shape has already, and the least that has a block.
+unsigned usual_shift(unsigned shape) noexcept {
+  const uint64_t pages = sources[shape].pages.load(std::memory_order_relaxed);
+  const uint64_t wanted = std::max<uint64_t>({pages, kShapes[shape].group, 4});
+  return std::min<unsigned>(static_cast<unsigned>(std::bit_width(wanted - 1)), places::kUnitShift);
 }
 
 /// The numbers of records of a table, which is mapped up to the last.
@@ -67,6 +73,8 @@ bool add_frame(unsigned shape_number, uint32_t before, Refusal& why) noexcept {
   }
   Frame& frame = frames[number];
   frame.offset = offset;
+  frame.lengthened = shift > usual_shift(shape_number);
+  if (frame.lengthened) sums.lengthened.fetch_add(kPage << shift, std::memory_order_relaxed);
   frame.first_run = first_run;
   frame.shape = static_cast<uint8_t>(shape_number);
   frame.shift = static_cast<uint8_t>(shift);
@@ -159,15 +167,13 @@ size_t pages_of_word(const Frame& frame, unsigned word) noexcept {
 }
 
 unsigned next_shift(unsigned shape) noexcept {
-  // As many pages as the shape has already, from the least that has a block; or, where few live, as many as it has used
-  // and let go.
-  constexpr uint64_t kFew = 2048, kFewPages = 16;
-  const uint64_t pages = sources[shape].pages.load(std::memory_order_relaxed);
+  constexpr uint64_t kFew = 2048;
+  const unsigned usual = usual_shift(shape);
   const uint64_t churn = sources[shape].churn.load(std::memory_order_relaxed);
-  uint64_t by_churn = churn / 4;
-  if (churn < kFew || !may_lengthen()) by_churn = std::min(by_churn, kFewPages);
-  const uint64_t wanted = std::max<uint64_t>({pages, by_churn, kShapes[shape].group, 4});
-  return std::min<unsigned>(static_cast<unsigned>(std::bit_width(wanted - 1)), places::kUnitShift);
+  const unsigned most = churn < kFew ? 4 : places::kUnitShift;
+  for (unsigned shift = std::min(static_cast<unsigned>(std::bit_width(churn / 8)), most); shift > usual; --shift)
+    if (may_lengthen(shift)) return shift;
+  return usual;
 }
 
 size_t place_for(const Run& run, Refusal& why) noexcept {

@@ -27,7 +27,7 @@ void after_move() noexcept {
   constexpr uint64_t kSeldom = 64;
   if (moves.fetch_add(1, std::memory_order_relaxed) % kSeldom != 0) return;
   const uint64_t physical = load(runs::sums.physical), handed = load(runs::sums.handed);
-  places::forget(std::max(physical / 8, 4 * kMib));
+  places::forget(std::max(physical / 8, 2 * kMib));
   if (less(physical, handed) > live_bytes() / 4 + kMib) runs::trim_frames(runs::Trim::rested);
 }
 

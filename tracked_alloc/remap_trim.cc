@@ -1,3 +1,4 @@
+#include "tracked_alloc/remap_engine.h"
 #include "tracked_alloc/remap_sources.h"
 
 /// Memory given back, of frames whose blocks are all dead, and closed.
@@ -14,11 +15,15 @@ bool is_idle(const Run& run) noexcept {
 
 /// Gives the memory of an idle frame back, if nobody opens another run of it meanwhile.
 bool strip(Frame& frame) noexcept {
-  uint32_t opened = frame.seen;
-  if (!frame.opened.compare_exchange_strong(opened, frame.seen | kShut, std::memory_order_acq_rel)) return false;
-  const bool done = drop_memory(frame);
-  for (uint32_t n = 0; done && n < frame.seen; ++n) run(frame.first_run + n).filled.store(0, std::memory_order_relaxed);
-  frame.opened.store(frame.seen, std::memory_order_release);
+  const uint32_t all = frame.seen + frame.retired.load(std::memory_order_acquire);
+  uint32_t opened = all;
+  if (!frame.opened.compare_exchange_strong(opened, all | kShut, std::memory_order_acq_rel)) return false;
+  // Where a sweep has freed all blocks the engine knows the run still, and would miss the pages.
+  bool done = true;
+  for (uint32_t n = 0; n < all; ++n) done = engines::let_go(run(frame.first_run + n)) && done;
+  done = done && drop_memory(frame);
+  for (uint32_t n = 0; done && n < all; ++n) run(frame.first_run + n).filled.store(0, std::memory_order_relaxed);
+  frame.opened.store(all, std::memory_order_release);
   return done;
 }
 

@@ -233,12 +233,12 @@ void drop(Cell* cell) {
 uint64_t barnes() {
   Random random{3};
   Bodies all;
-  for (int i = 0; i < 4000; ++i) {
+  for (int i = 0; i < 16'000; ++i) {
     all.at.push_back({});
     all.speed.push_back({});
     for (double& each : all.at.back()) each = static_cast<double>(random.below(2000)) / 1000 - 1;
   }
-  for (long step = 0; step < scaled(100); ++step) {
+  for (long step = 0; step < scaled(20); ++step) {
     Cell* const root = new_cell();
     for (uint32_t body = 0; body < all.at.size(); ++body) insert(root, all, body, {}, 4, 0);
     for (size_t body = 0; body < all.at.size(); ++body) {
@@ -271,16 +271,16 @@ uint64_t on_threads(Body body) {
 /// larson: a server's threads replace blocks at random, and leave all to the next thread when they end.
 uint64_t larson() {
   return on_threads([](int n) {
-    std::vector<char*> blocks(1000);
+    std::vector<char*> blocks(5000);
     Random random{static_cast<uint64_t>(n) + 4};
-    for (char*& block : blocks) block = get<char>(10 + random.below(490));
+    for (char*& block : blocks) block = get<char>(8 + random.below(992));
     uint64_t sum = 0;
-    for (long round = 0; round < scaled(180); ++round)
+    for (long round = 0; round < scaled(60); ++round)
       std::thread([&] {
         for (int i = 0; i < 50'000; ++i) {
           char*& block = blocks[random.below(blocks.size())];
           free(block);
-          const size_t size = 10 + random.below(490);
+          const size_t size = 8 + random.below(992);
           block = get<char>(size);
           block[0] = static_cast<char>(i), block[size - 1] = 1;
           sum += size;
@@ -340,7 +340,7 @@ uint64_t xmalloc() {
 uint64_t cache_scratch() {
   return on_threads([](int) {
     uint64_t sum = 0;
-    for (long i = 0; i < scaled(500'000); ++i) {
+    for (long i = 0; i < scaled(300'000); ++i) {
       auto* const block = get<volatile uint8_t>(8);
       for (int byte = 0; byte < 8; ++byte) block[byte] = static_cast<uint8_t>(i);
       for (int times = 0; times < 200; ++times)
@@ -364,7 +364,7 @@ uint64_t rptest() {
       if (block != nullptr) sum += block[0];
       free(block);
     };
-    for (long i = 0; i < scaled(900'000); ++i) {
+    for (long i = 0; i < scaled(1'200'000); ++i) {
       uint64_t*& block = blocks[random.below(blocks.size())];
       if (block != nullptr && random.below(3) == 0) {
         const std::lock_guard held(locks[1 - n]);
@@ -412,10 +412,10 @@ uint64_t mstress() {
   const uint64_t sum = on_threads([&](int n) {
     Random random{static_cast<uint64_t>(n) + 7};
     std::vector<uint64_t*> kept;
-    for (long i = 0; i < scaled(1'200'000); ++i) {
+    for (long i = 0; i < scaled(700'000); ++i) {
       uint64_t* block = make(random);
       if (random.below(10) < 3) block = table[random.below(table.size())].exchange(block);
-      if (random.below(100) < 50 && kept.size() < 20'000)
+      if (random.below(100) < 60 && kept.size() < 100'000)
         kept.push_back(block);
       else
         end(block);
@@ -434,33 +434,33 @@ uint64_t mstress() {
 
 // --- one thread again ---
 
-/// sh6bench: batches of one size, freed in the order they came, the reverse, or each other one first.
+/// sh6bench: batches of each size, freed in the order they came, the reverse, or each other one first.
 uint64_t sh6bench() {
   uint64_t sum = 0;
   std::vector<char*> blocks;
-  for (long turn = 0; turn < scaled(5'000); ++turn)
-    for (size_t size = 8; size < 1000; size += size / 3 + 5) {
-      for (int i = 0; i < 400; ++i) {
+  for (long turn = 0; turn < scaled(300); ++turn) {
+    for (size_t size = 8; size < 1000; size += size / 3 + 5)
+      for (int i = 0; i < 4000; ++i) {
         blocks.push_back(get<char>(size));
-        blocks.back()[size / 2] = static_cast<char>(i);
+        blocks.back()[0] = blocks.back()[size - 1] = static_cast<char>(i);
       }
-      const size_t count = blocks.size();
-      for (size_t i = 0; i < count; ++i) {
-        const size_t at = turn % 3 == 0 ? i : turn % 3 == 1 ? count - 1 - i : (i * 2) % count + (i * 2 >= count);
-        sum += static_cast<uint64_t>(blocks[at][size / 2]) & 255;
-        free(blocks[at]);
-      }
-      blocks.clear();
+    const size_t count = blocks.size();
+    for (size_t i = 0; i < count; ++i) {
+      const size_t at = turn % 3 == 0 ? i : turn % 3 == 1 ? count - 1 - i : (i * 2) % count + (i * 2 >= count);
+      sum += static_cast<uint64_t>(blocks[at][0]);
+      free(blocks[at]);
     }
+    blocks.clear();
+  }
   return sum;
 }
 
 /// alloc-test: many live blocks of random sizes, replaced at random, written to.
 uint64_t alloc_test() {
   Random random{8};
-  std::vector<uint64_t*> blocks(1 << 15);
+  std::vector<uint64_t*> blocks(1 << 16);
   uint64_t sum = 0;
-  for (long i = 0; i < scaled(8'000'000); ++i) {
+  for (long i = 0; i < scaled(4'000'000); ++i) {
     uint64_t*& block = blocks[random.below(blocks.size())];
     if (block != nullptr) sum += block[0];
     free(block);
@@ -486,7 +486,7 @@ uint64_t redis() {
   std::unordered_map<std::string, Node*> lists;
   uint64_t sum = 0;
   for (long i = 0; i < scaled(700'000); ++i) {
-    const std::string key = "user:profile:key:" + std::to_string(random.below(30'000));
+    const std::string key = "user:profile:key:" + std::to_string(random.below(100'000));
     const std::string command = "*3 " + key + " " + std::string(random.below(200), 'v') + std::to_string(i);
     std::vector<std::string> words;
     for (size_t at = 0; at < command.size();) {
@@ -565,7 +565,7 @@ void write(const Value& value, std::string& out) {
 uint64_t json() {
   Random random{10};
   uint64_t sum = 0;
-  for (long turn = 0; turn < scaled(80); ++turn) {
+  for (long turn = 0; turn < scaled(60); ++turn) {
     const auto root = tree(random, 5);
     std::string out;
     write(*root, out);

@@ -357,7 +357,8 @@ class World {
     static_cast<void>(marks::see_live_blocks());
     const bool bounded = random.next() % 4 == 0;
     const uint64_t most = bounded ? random.next() % 100'000 : UINT64_MAX;
-    for (const auto& [address, dead] : model.dead_) ASSERT_TRUE(!dead.shown || marks::marked(address, dead.size));
+    for (const auto& [address, dead] : model.dead_)
+      ASSERT_TRUE(!dead.shown || marks::marked(address, std::max<size_t>(dead.size, 1)));
     const marks::Outcome outcome = marks::end({most, true});
     EXPECT_TRUE(!bounded || outcome.freed_bytes <= most + remap::kMost) << outcome.freed_bytes;
     freed_ += outcome.freed, kept_ += outcome.kept;
@@ -373,15 +374,15 @@ class World {
 
   /// Nobody else runs, in either process, until the child has its copy.
   void fork_once() {
-    int ready[2];
+    static int ready[2];
     ASSERT_EQ(pipe(ready), 0);
     fflush(stdout);
-    remap::before_fork();
+    ASSERT_TRUE(remap::before_fork());
     const pid_t child = fork();
     if (child == 0) {
-      const bool ours = remap::after_fork_in_child(true, []() noexcept {});
+      const bool ours = remap::after_fork_in_child(true, []() noexcept { EXPECT_EQ(write(ready[1], "", 1), 1); });
       EXPECT_TRUE(ours);
-      EXPECT_EQ(write(ready[1], "", 1), 1);
+      close(ready[1]);
       if (ours) be_a_child();
       fflush(stdout);
       _exit(testing::Test::HasFailure() ? 1 : 0);
@@ -454,11 +455,11 @@ TEST_P(RemapModel, BlocksNeverOverlapClosedPagesCantBeReadAndWhatIsPointedAtIsNo
   printf("seed: POIREAU_SEED=%llu\n", static_cast<unsigned long long>(seed));
   alone({.engine = GetParam(), .seed = seed}, [&] {
     World world(GetParam(), seed);
-    const uint64_t operations = soak() ? 10'000'000 : GetParam() == Engine::none ? 100'000 : 500'000;
+    const uint64_t operations = soak() ? 10'000'000 : GetParam() == Engine::markers ? 600'000 : 200'000;
     world.run(operations, soak() ? 100 : 8, soak() ? 400 : 30);
     if (testing::Test::HasFailure()) return;
     EXPECT_GT(world.model.used_again, 0u) << "nothing is ever used again";
-    EXPECT_GT(world.checked_closed_, 1000u);
+    EXPECT_GT(world.checked_closed_, 100u);
     EXPECT_GT(world.kept_, 0u);
     EXPECT_GT(world.children_, 0);
     printf(
