@@ -124,7 +124,8 @@ static void forks(int count, pid_t (*make)(void), int threads) {
 // Each generation goes on with what the one before has begun to fill.
 static void generations(int left) {
   char* mine[8];
-  for (int i = 0; i < 8; ++i) mine[i] = calloc(1, 112);
+  for (int i = 0; i < 8; ++i) mine[i] = calloc(1, 5112);
+  for (int i = 0; i < 8 && left % 2 == 0; ++i) free(mine[i]), mine[i] = NULL;
   const pid_t child = left > 0 ? fork() : -1;
   if (child == 0) {
     generations(left - 1);
