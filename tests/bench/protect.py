@@ -230,8 +230,8 @@ def report(figures: Figures) -> str:
         "memory",
         "at once %",
         "with run %",
+        "used again %",
         "open %",
-        "recycled %",
     )
     parts = [
         measure.table("Every block protected: CPU time and memory / bare; what became of freed blocks", header, rows)
