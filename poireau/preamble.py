@@ -33,6 +33,7 @@ class Preamble:
     asked_for: int  # bytes, to the byte, as far as they were counted
     forgotten: int  # all before this time, of some process, to keep its trace small; 0: nothing
     unnamed: Mapping[str, int]  # why frames of the view have no names -> how many modules
+    protected: bool = False  # every block, sampled or not, in all of them
 
     @classmethod
     def of(
@@ -66,6 +67,7 @@ class Preamble:
             int(counted.loc[counted["process"].isin(numbers), "bytes"].sum()),
             _forgotten(heap, numbers),
             unnamed,
+            bool(len(table)) and all(options.get("protect") == "all" for options in table["options"]),
         )
 
     @property
@@ -109,6 +111,7 @@ class Preamble:
             ("every call" if exact else f"a sample every {how}") if often else "",
             f"{self.samples:,} sample{'s' * (self.samples != 1)}",
             "nothing lost" if not self.lost else "incomplete",
+            "every block protected" if self.protected else "",
             f"what ended before {clock(self.forgotten)} is forgotten (trace_limit)" if self.forgotten else "",
             f"sampling took {100 * self.share:.{3 if self.share >= 0.995 else 2}g} % of CPU" if self.seconds else "",
             f"a stack under {as_size(self.unseen)} can be missed" if self.unseen else "",

@@ -62,8 +62,9 @@ constexpr unsigned kStripes = 16;
 unsigned stripe() noexcept {
   return static_cast<unsigned>(reinterpret_cast<uintptr_t>(__builtin_thread_pointer()) * 0x9e3779b97f4a7c15 >> 48);
 }
-void add(std::atomic<uint64_t> Counters::*counter, uint64_t amount = 1) noexcept {
-  (counters[stripe() % kStripes].*counter).fetch_add(amount, std::memory_order_relaxed);
+/// Returns what was counted there before.
+uint64_t add(std::atomic<uint64_t> Counters::*counter, uint64_t amount = 1) noexcept {
+  return (counters[stripe() % kStripes].*counter).fetch_add(amount, std::memory_order_relaxed);
 }
 
 /// What stacks and single closings may take: so much at first, so that short programs have all of them, then a share
@@ -346,7 +347,9 @@ bool release(void* ptr, Release with, size_t size, const void* caller) noexcept 
   Death death = take(ptr, caller);
   if (death.found != Death::Found::done) [[unlikely]]
     return refuse(death, ptr, with, caller);
-  add(&Counters::released);
+  constexpr uint64_t kNowAndThen = 128;
+  if (add(&Counters::released) % kNowAndThen == 0) [[unlikely]]
+    sampled::pass_by();
   if (may_be_wrong(death, with, size)) [[unlikely]]
     tell_what_is_wrong(death, with, size, caller);
   sweep_if_due();

@@ -88,6 +88,11 @@ void notice_fork() noexcept {
   if (rest > millisecond) next_turn.store(now + rest, std::memory_order_relaxed);
 }
 
+void pass_by() noexcept {
+  const uint64_t now = clock::ticks(), due = next_turn.load(std::memory_order_relaxed);
+  if (now >= due) take_turn(due, now);
+}
+
 Verdict judge(const Request& request) noexcept {
   if (const Way way = get_ready(); way != Way::real) [[unlikely]] {
     if (way == Way::pass) add(stats.early, 1);

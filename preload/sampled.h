@@ -100,6 +100,9 @@ struct Check {
 /// False: that was the end.
 [[nodiscard]] bool check_some(Check& check) noexcept;
 
+/// Somebody is in the library anyway: does what is due. Often.
+void pass_by() noexcept;
+
 /// `real` once the process is ready; before that, one step closer, and what to do meanwhile.
 Way get_ready() noexcept;
 /// Looks whether this is a child made behind fork's back.

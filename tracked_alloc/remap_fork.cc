@@ -85,7 +85,7 @@ class Exchange {
   }
 
  private:
-  size_t done_[64];
+  size_t done_[60];
   size_t count_ = 0;
 };
 

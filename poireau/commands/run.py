@@ -53,7 +53,7 @@ def add_to(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--protect",
         choices=tuple(PROTECTION),
         help="in which blocks errors are caught: none, some of those sampled (the default), or all there are (for "
-        "tests: it takes some 40 percent more time and memory)",
+        "tests: it takes more time and memory; see the README)",
     )
     run.add_argument(
         "-o", "--output", metavar="DIR", help="have the record lie in DIR, or in one FILE if that ends in .poireau"

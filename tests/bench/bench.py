@@ -58,7 +58,7 @@ class Rounds:
 
 
 FULL = Rounds(
-    instructions=3, pairs=21, memory=9, exec=500, programs=20, homes=11, samples=15, sinks=7, protect=5, scale=1
+    instructions=3, pairs=21, memory=9, exec=500, programs=20, homes=11, samples=15, sinks=7, protect=3, scale=1
 )
 QUICK = Rounds(
     instructions=1, pairs=2, memory=1, exec=10, programs=1, homes=2, samples=1, sinks=1, protect=1, scale=0.1

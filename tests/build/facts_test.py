@@ -142,9 +142,9 @@ def test_static_tls_stays_within_a_cache_line(preset: str, name: str) -> None:
 
 
 @pytest.mark.parametrize(("preset", "name"), EVERY_LIBRARY)
-def test_library_stays_under_336_kib(preset: str, name: str) -> None:
+def test_library_stays_under_352_kib(preset: str, name: str) -> None:
     text, data = output("size", product(preset, name)).splitlines()[1].split()[:2]
-    assert int(text) + int(data) < 336 << 10
+    assert int(text) + int(data) < 352 << 10
 
 
 BUDGET = {"malloc": 5, "free": 4, "calloc": 9, "realloc": 8}  # instructions up to and with the jump to the allocator

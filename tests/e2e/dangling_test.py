@@ -91,3 +91,11 @@ def test_at_the_end_there_is_a_line_of_each(program, run_preloaded):
     assert "protecting all by " in first
     assert [line.split(" ")[0] for line in others] == ["protected", "aliases:", "sweeps:"]
     assert re.match(r"protected [1-9]\d* allocations \(\d+\w*\), of them 0 in guarded homes, 0 of 2MiB", others[0])
+
+
+def test_reports_say_that_every_block_was_protected(program, traced, traces_parent):
+    for settings, said in (({"POIREAU_PROTECT": "all"}, True), ({}, False)):
+        done = traced([program("asks.c"), "blocks"], {"POIREAU_SAMPLE_PERIOD": "1", **settings})
+        assert done.returncode == 0, done
+        newest = max(traces_parent.glob("*/*/metadata"), key=lambda path: path.stat().st_mtime_ns).parent
+        assert ("every block protected" in poireau("top", newest).stdout) == said
