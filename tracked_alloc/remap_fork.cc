@@ -139,6 +139,7 @@ void count_touched() noexcept {
     for (unsigned n = 0; n < run.blocks; ++n)
       if (blocks::is_live(runs::entry_of(run, n))) runs::touch(run, n / 64);
   });
+  // And what is to be given out without further notice.
   for (const stripes::Stripe& stripe : stripes::all)
     for (const stripes::Current& current : stripe.current)
       if (current.bits != 0) runs::touch(*current.run, current.number / 64);

@@ -593,5 +593,33 @@ TEST(Remap, AForkChildHasACopyOfItsOwn) {
   }
 }
 
+/// Forks, as the library does it; returns the child's status.
+int in_fork(const std::function<void()>& body) {
+  EXPECT_TRUE(before_fork());
+  const int status = status_of([&] {
+    ASSERT_TRUE(after_fork_in_child(true, []() noexcept {}));
+    body();
+  });
+  after_fork_in_parent();
+  return status;
+}
+
+TEST(Remap, AGrandchildHasWhatTheChildAllocated) {
+  in_child({}, [] {
+    ASSERT_EQ(bury(place(100)).found, Death::Found::done);  // others of its run are there to be given out
+    EXPECT_EQ(in_fork([] {
+                char* const ptr = static_cast<char*>(place(100));
+                paint(ptr, 100);
+                EXPECT_EQ(in_fork([ptr] {
+                            EXPECT_TRUE(is_painted(ptr, 100));
+                            EXPECT_EQ(bury(ptr).damage.first, 0u);
+                          }),
+                          0);
+                EXPECT_TRUE(is_painted(ptr, 100));
+              }),
+              0);
+  });
+}
+
 }  // namespace
 }  // namespace poireau::tracked_alloc::remap
