@@ -121,18 +121,17 @@ static void forks(int count, pid_t (*make)(void), int threads) {
   for (int i = 0; i < kBlocks; ++i) free(blocks[i]);
 }
 
-// Each generation goes on with what the one before has begun to fill.
+// Each generation goes on with what the one before has begun to hand out.
 static void generations(int left) {
-  char* mine[8];
-  for (int i = 0; i < 8; ++i) mine[i] = calloc(1, 5112);
-  for (int i = 0; i < 8 && left % 2 == 0; ++i) free(mine[i]), mine[i] = NULL;
+  char* mine = calloc(1, 112);
+  if (left % 2 == 0) free(mine);
   const pid_t child = left > 0 ? fork() : -1;
   if (child == 0) {
     generations(left - 1);
     _exit(0);
   }
   if (left > 0 && end_of(child) != 0) die("generation", left);
-  for (int i = 0; i < 8; ++i) free(mine[i]);
+  if (left % 2 != 0) free(mine);
 }
 
 static pid_t raw(void) { return (pid_t)syscall(SYS_fork); }
