@@ -185,6 +185,8 @@ class World {
   int children_ = 0;
 
  private:
+  int generation_ = 0;
+
   void work(size_t n, uint64_t operations) {
     Random random{scramble(seed_ * 64 + n + 1)};
     for (uint64_t i = 0; i < operations && !testing::Test::HasFailure(); ++i) {
@@ -411,6 +413,7 @@ class World {
     for (int i = 0; i < 2000 && !testing::Test::HasFailure(); ++i) step(i % kThreads, random);
     if (testing::Test::HasFailure()) return;
     sweep();
+    if (!testing::Test::HasFailure() && ++generation_ < 3) fork_once();
     for (int i = 0; i < 2000 && !testing::Test::HasFailure(); ++i) step(i % kThreads, random);
     for (const std::vector<Own>& mine : blocks_) ASSERT_TRUE(std::all_of(mine.begin(), mine.end(), filled));
   }
