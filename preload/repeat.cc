@@ -14,6 +14,7 @@
 #include "preload/base/sys.h"
 #include "preload/base/text.h"
 #include "preload/real.h"
+#include "preload/repeat_wait.h"
 
 namespace poireau::repeat {
 namespace {
@@ -100,6 +101,10 @@ void go_on(ucontext_t* context, const Call& call) noexcept {
   greg_t& instruction = context->uc_mcontext.gregs[REG_RIP];
   greg_t& result = context->uc_mcontext.gregs[REG_RAX];
   const auto at = static_cast<uintptr_t>(instruction);
+  if (is_waiting(context)) {
+    if (!another_interrupts(context, false)) wait_again(context);
+    return;
+  }
   if (call.number >= 0 && call.behind == at + sizeof kCall && result == call.number) {
     // The kernel repeats it, which it would not have done for a signal of the program's that came meanwhile.
     if (!another_interrupts(context, true)) return;
@@ -113,7 +118,7 @@ void go_on(ucontext_t* context, const Call& call) noexcept {
   if (!noted && !(sys::readable(reinterpret_cast<const void*>(before - kFarthest)) && is_call(before))) return;
   const int64_t number = noted ? call.number : number_before(before);
   if (number < 0 || number == SYS_close) return;  // which has closed it all the same
-  if (another_interrupts(context, false)) return;
+  if (another_interrupts(context, false) || wait_on(context, number)) return;
   instruction = static_cast<greg_t>(before);
   result = number;
 }

@@ -49,7 +49,7 @@ CXX: Layers = {
         "base config tables facts stack events journal governor tracked_alloc",
     ),
     "sweep": (
-        "preload/stop.* preload/repeat.* preload/sweep* preload/disposition.h preload/fork_copy.*",
+        "preload/stop.* preload/repeat* preload/sweep* preload/disposition.h preload/fork_copy.*",
         "base config tables facts real tracked_alloc",
     ),
     "faults": ("preload/faults.*", "base config tables facts real stack report sweep tracked_alloc"),

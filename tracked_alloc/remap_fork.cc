@@ -43,7 +43,6 @@ bool for_each_live_part(Visit&& visit) noexcept {
   const uint32_t frame_count = runs::frame_count.load(std::memory_order_acquire);
   for (uint32_t i = 0; i < frame_count; ++i) {
     const runs::Frame& frame = runs::frames[i];
-    if (frame.touched.load(std::memory_order_relaxed) == 0) continue;
     const size_t pages = kShapes[frame.shape].group, groups = (size_t{1} << frame.shift) / pages;
     for (unsigned group = 0; group < groups; ++group) {
       if (!has_live(frame, group)) continue;
@@ -140,6 +139,9 @@ void count_touched() noexcept {
     for (unsigned n = 0; n < run.blocks; ++n)
       if (blocks::is_live(runs::entry_of(run, n))) runs::touch(run, n / 64);
   });
+  for (const stripes::Stripe& stripe : stripes::all)
+    for (const stripes::Current& current : stripe.current)
+      if (current.bits != 0) runs::touch(*current.run, current.number / 64);
 }
 
 /// Shows the copy wherever the parent's arena was shown.

@@ -118,6 +118,8 @@ struct EntryInfo {
 [[nodiscard]] bool shares_user(int process) noexcept;
 /// Seconds since 1970; 0: unknown.
 [[nodiscard]] int64_t calendar_time() noexcept;
+/// Nanoseconds of CLOCK_MONOTONIC; 0: unknown.
+[[nodiscard]] int64_t monotonic_time() noexcept;
 /// Nanoseconds for which processors have worked for this process; 0: unknown.
 [[nodiscard]] uint64_t cpu_time() noexcept;
 

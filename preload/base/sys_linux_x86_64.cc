@@ -334,6 +334,12 @@ int64_t calendar_time() noexcept {
   return call(SYS_clock_gettime, CLOCK_REALTIME, number(&now)) == 0 ? now.tv_sec : 0;
 }
 
+int64_t monotonic_time() noexcept {
+  timespec now;
+  if (call(SYS_clock_gettime, CLOCK_MONOTONIC, number(&now)) != 0) return 0;
+  return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
+}
+
 uint64_t cpu_time() noexcept {
   timespec used;
   if (call(SYS_clock_gettime, CLOCK_PROCESS_CPUTIME_ID, number(&used)) != 0) return 0;

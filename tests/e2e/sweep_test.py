@@ -113,7 +113,7 @@ def test_without_protection_there_is_nothing_to_sweep(dangling):
     assert program.ask("sweep") == {"ok": False, "error": "no block is remapped"}
 
 
-KINDS = ["alone", "threads", "streams", "specific", "spawn", "several", "handler", "_Fork", "raw"]
+KINDS = ["alone", "threads", "generations", "streams", "specific", "spawn", "several", "handler", "_Fork", "raw"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -270,6 +270,11 @@ TEST_F(ControlVerbs, SetEveryOptionThatCanChange) {
                                                          {"overhead_budget", "0.7%"},
                                                          {"record", "off"},
                                                          {"stack_depth", "17"},
+                                                         {"revoke", "runs"},
+                                                         {"exhausted", "abort"},
+                                                         {"sweep", "on-demand"},
+                                                         {"quarantine_share", "10%"},
+                                                         {"zero", "on"},
                                                          {"control", "full"}};
     for (const config::OptionInfo& option : config::all_options()) {
       const auto found = others.find(option.name());

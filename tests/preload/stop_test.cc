@@ -27,6 +27,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <functional>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -299,7 +300,22 @@ TEST_F(Stop, NoCallThatWaitsWithATimeoutNoticesIt) {
     EXPECT_EQ(background.error(), 0);
     EXPECT_GE(background.done(), 2);
   }
-  semctl(semaphores, 0, IPC_RMID);
+}
+
+TEST_F(Stop, ATimeLimitPassesHoweverOftenThreadsAreStopped) {
+  make_what_they_wait_for();
+  for (const Wait& wait : kWaits) {
+    if (std::string_view(wait.name).starts_with("recv")) continue;  // its limit is the socket's
+    SCOPED_TRACE(wait.name);
+    Background background(wait.once);
+    const auto began = steady_clock::now();
+    while (background.done() < 2 && steady_clock::now() - began < std::chrono::seconds(2)) {
+      stop_once();
+      usleep(3'000);
+    }
+    EXPECT_GE(background.done(), 2);
+    EXPECT_EQ(background.error(), 0);
+  }
 }
 
 /// Calls that wait until somebody else does something, which `release` is.

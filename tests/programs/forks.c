@@ -121,6 +121,20 @@ static void forks(int count, pid_t (*make)(void), int threads) {
   for (int i = 0; i < kBlocks; ++i) free(blocks[i]);
 }
 
+// Each generation goes on with what the one before has begun to fill.
+static void generations(int left) {
+  char* mine[8];
+  for (int i = 0; i < 8; ++i) mine[i] = calloc(1, 5112);
+  for (int i = 0; i < 8 && left % 2 == 0; ++i) free(mine[i]), mine[i] = NULL;
+  const pid_t child = left > 0 ? fork() : -1;
+  if (child == 0) {
+    generations(left - 1);
+    _exit(0);
+  }
+  if (left > 0 && end_of(child) != 0) die("generation", left);
+  for (int i = 0; i < 8; ++i) free(mine[i]);
+}
+
 static pid_t raw(void) { return (pid_t)syscall(SYS_fork); }
 
 // A thread holds a FILE's lock, which libc's child resets before anybody is asked.
@@ -244,6 +258,7 @@ int main(int argc, char** argv) {
   if (strcmp(what, "_Fork") == 0) forks(count, _Fork, 0);
   if (strcmp(what, "streams") == 0) streams(count);
   if (strcmp(what, "specific") == 0) specific(count);
+  if (strcmp(what, "generations") == 0) generations(count < 12 ? count : 12);
   if (strcmp(what, "spawn") == 0) spawns(count);
   if (strcmp(what, "several") == 0) several(count);
   if (strcmp(what, "handler") == 0) handlers(count);
