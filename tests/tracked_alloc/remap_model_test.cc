@@ -459,7 +459,7 @@ TEST_P(RemapModel, BlocksNeverOverlapClosedPagesCantBeReadAndWhatIsPointedAtIsNo
   alone({.engine = GetParam(), .seed = seed}, [&] {
     World world(GetParam(), seed);
     const uint64_t operations = soak() ? 10'000'000 : GetParam() == Engine::markers ? 600'000 : 200'000;
-    world.run(operations, soak() ? 100 : 8, soak() ? 400 : 30);
+    world.run(operations, soak() ? 100 : 4, soak() ? 400 : 30);
     if (testing::Test::HasFailure()) return;
     EXPECT_GT(world.model.used_again, 0u) << "nothing is ever used again";
     EXPECT_GT(world.checked_closed_, 100u);
