@@ -10,7 +10,7 @@ namespace {
 
 constexpr size_t kStep = 256;  // units whose tables are mapped at a time
 constexpr size_t kMostRecycled = kUnits;
-constexpr int kPatience = 64;  // turns of other threads
+constexpr int kPatience = 4096;  // turns of other threads, a few milliseconds
 // forgotten: used, and who was there is not known any more. usable: once more.
 enum State : uint32_t { unused, used, forgotten, usable, retired };
 
