@@ -25,6 +25,8 @@ using stripes::Stripe;
 
 /// Blocks for the stripe, which the caller holds.
 [[gnu::cold, gnu::noinline]] bool refill(Current& current, unsigned shape, Refusal& why) noexcept {
+  constexpr uint64_t kLittle = 2 << 20;
+  runs::little_lives.store(runs::live_bytes() < kLittle, std::memory_order_relaxed);
   for (int attempt = 0; attempt < 8; ++attempt) {
     if (!current.more) current.run = runs::acquire(shape, why);
     if (current.run == nullptr) return false;
@@ -57,9 +59,10 @@ bool claim(Entry& entry, uint64_t died) noexcept {
 }  // namespace
 
 void* allocate(const Wanted& wanted, unsigned number) noexcept {
-  const unsigned shape_number = shape_for(wanted.size, wanted.alignment);
+  unsigned shape_number = shape_for(wanted.size, wanted.alignment);
   if (shape_number == kNoShape) [[unlikely]]
     return refused(Refusal::size);
+  if (runs::little_lives.load(std::memory_order_relaxed)) shape_number = kRounded[shape_number];
   const Shape& shape = kShapes[shape_number];
   Stripe* const stripe = begun() ? stripes::hold(number) : nullptr;
   if (stripe == nullptr) [[unlikely]]
@@ -77,6 +80,13 @@ void* allocate(const Wanted& wanted, unsigned number) noexcept {
   const uintptr_t block = current.base + page * region::kPage + slot * size_t{shape.capacity};
   Entry& entry = current.entry[page];
   stripe->placed.store(stripe->placed.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  stripe->asked.store(stripe->asked.load(std::memory_order_relaxed) + wanted.size, std::memory_order_relaxed);
+  if (current.bits != 0) {  // the next one's page, which the processor has not seen for long
+    const unsigned next = static_cast<unsigned>(std::countr_zero(current.bits));
+    const unsigned its_slot = slot_in(shape, current.run->number, current.number + next);
+    __builtin_prefetch(reinterpret_cast<void*>(current.base + next * size_t{shape.group} * region::kPage +
+                                               its_slot * size_t{shape.capacity}), 1);
+  }
   stripe->held.store(false, std::memory_order_release);
 
   void* const ptr = reinterpret_cast<void*>(block);

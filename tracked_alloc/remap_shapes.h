@@ -89,6 +89,26 @@ static_assert(inverses_are_right());
 
 }  // namespace shapes
 
+namespace shapes {
+
+consteval auto round_up() {
+  constexpr size_t kMostRounded = 1024;
+  std::array<uint8_t, kShapeCount> out{};
+  for (unsigned i = 0; i < kShapeCount; ++i) {
+    unsigned to = i;
+    if (kShapes[i].capacity <= kMostRounded)
+      while (!std::has_single_bit(kShapes[to].capacity)) ++to;
+    out[i] = static_cast<uint8_t>(to);
+  }
+  return out;
+}
+
+}  // namespace shapes
+
+/// For each the next whose capacity is a power of two: where few blocks live it takes less memory that they are shared
+/// by more of them than to fit.
+inline constexpr auto kRounded = shapes::round_up();
+
 /// The smallest that has a byte to spare behind the block, and the alignment; kNoShape: a guarded home is for it.
 constexpr unsigned shape_for(size_t size, size_t alignment) noexcept {
   if (size > kMost || alignment > kMostAlignment) return kNoShape;
