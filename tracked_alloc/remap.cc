@@ -44,6 +44,13 @@ using stripes::Stripe;
   return false;
 }
 
+/// There is one.
+uintptr_t next_block(const Current& current, const Shape& shape) noexcept {
+  const unsigned bit = static_cast<unsigned>(std::countr_zero(current.bits));
+  const unsigned slot = slot_in(shape, current.run->number, current.number + bit);
+  return current.base + bit * size_t{shape.group} * region::kPage + slot * size_t{shape.capacity};
+}
+
 /// The claim on a live block: the others see it dead, with this note. False: it was not live.
 bool claim(Entry& entry, uint64_t died) noexcept {
   for (int patience = 1 << 12; patience > 0; --patience) {
@@ -73,20 +80,13 @@ void* allocate(const Wanted& wanted, unsigned number) noexcept {
       stripe->held.store(false, std::memory_order_release);
       return refused(why);
     }
-  const unsigned bit = static_cast<unsigned>(std::countr_zero(current.bits));
+  const uintptr_t block = next_block(current, shape);
+  Entry& entry = current.entry[static_cast<unsigned>(std::countr_zero(current.bits)) * size_t{shape.group}];
   current.bits &= current.bits - 1;
-  const size_t page = bit * size_t{shape.group};
-  const unsigned slot = slot_in(shape, current.run->number, current.number + bit);
-  const uintptr_t block = current.base + page * region::kPage + slot * size_t{shape.capacity};
-  Entry& entry = current.entry[page];
   stripe->placed.store(stripe->placed.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   stripe->asked.store(stripe->asked.load(std::memory_order_relaxed) + wanted.size, std::memory_order_relaxed);
-  if (current.bits != 0) {  // the next one's page, which the processor has not seen for long
-    const unsigned next = static_cast<unsigned>(std::countr_zero(current.bits));
-    const unsigned its_slot = slot_in(shape, current.run->number, current.number + next);
-    __builtin_prefetch(reinterpret_cast<void*>(current.base + next * size_t{shape.group} * region::kPage +
-                                               its_slot * size_t{shape.capacity}), 1);
-  }
+  if (current.bits != 0)  // the processor has not seen its page for long
+    __builtin_prefetch(reinterpret_cast<void*>(next_block(current, shape)), 1);
   stripe->held.store(false, std::memory_order_release);
 
   void* const ptr = reinterpret_cast<void*>(block);

@@ -68,8 +68,8 @@ void count_gone(Run& run) noexcept {
   sources[run.shape].churn.fetch_add(uint64_t{1} << run.shift, std::memory_order_relaxed);
 }
 
-/// The memory of a frame can't be used for new runs once one is retired, and is there until all are. So much is to spare
-/// for it: where lifetimes are random, it takes long.
+/// The memory of a frame can't be used for new runs once one is retired, and is there until all are. So much is to
+/// spare for it: where lifetimes are random, it takes long.
 bool may_retire(const Frame& frame) noexcept {
   constexpr uint64_t kSpare = 1 << 20;
   if (frame.retired.load(std::memory_order_relaxed) != 0) return true;
@@ -80,7 +80,9 @@ bool may_retire(const Frame& frame) noexcept {
 bool retire(Run& run) noexcept {
   Frame& frame = frames[run.frame];
   const size_t pages = size_t{1} << run.shift, first = run.first.load(std::memory_order_relaxed);
-  if (!may_retire(frame) || arena::sealed() || !sys::unmap(reinterpret_cast<void*>(places::address_of(first)), pages * kPage)) return false;
+  if (!may_retire(frame) || arena::sealed() ||
+      !sys::unmap(reinterpret_cast<void*>(places::address_of(first)), pages * kPage))
+    return false;
   count_gone(run);
   arena::give_mapping_back(pages);
   run.first.store(0, std::memory_order_relaxed);
