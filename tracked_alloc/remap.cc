@@ -69,7 +69,8 @@ void* allocate(const Wanted& wanted, unsigned number) noexcept {
   unsigned shape_number = shape_for(wanted.size, wanted.alignment);
   if (shape_number == kNoShape) [[unlikely]]
     return refused(Refusal::size);
-  if (runs::little_lives.load(std::memory_order_relaxed)) shape_number = kRounded[shape_number];
+  if (wanted.alignment <= 16 && runs::little_lives.load(std::memory_order_relaxed))
+    shape_number = kRounded[shape_number];
   const Shape& shape = kShapes[shape_number];
   Stripe* const stripe = begun() ? stripes::hold(number) : nullptr;
   if (stripe == nullptr) [[unlikely]]
