@@ -68,7 +68,6 @@ int64_t number_before(uintptr_t call) noexcept {
 bool waits_for_signals(const ucontext_t* context, int64_t number) noexcept {
   const auto given = [&](int at) { return context->uc_mcontext.gregs[at] != 0; };
   switch (number) {
-    case SYS_pause:
     case SYS_rt_sigsuspend:
       return true;
     case SYS_ppoll:
