@@ -131,8 +131,9 @@ void in_parent() noexcept {
     --within;
     return;
   }
-  const bool forked = errno == 0;
-  if (forked) errno = programs_errno;
+  // Other handlers may have left something there.
+  const bool forked = errno != EAGAIN && errno != ENOMEM && errno != ENOSYS;
+  if (errno == 0) errno = programs_errno;
   if (others != nullptr) others->go_on_after(0);
   const bool held = copied && others->held();
   if (forked && !(stage != nullptr && wait_for_child(held))) torn_copies.fetch_add(1, std::memory_order_relaxed);

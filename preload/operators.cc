@@ -186,7 +186,7 @@ struct News {
 #define CXX_ROW(shape, library, name, ...) ARM_##shape(name)
 #include "preload/rows.h"
   // What others give out may lie where no block of malloc's does.
-  if (sampled::operators() != sampled::Operators::ours)
+  if (on && sampled::operators() != sampled::Operators::ours)
     std::copy(forms_of(beneath) + kNews, forms_of(beneath) + kForms, forms_of(real) + kNews);
 }
 

@@ -63,6 +63,25 @@ int64_t number_before(uintptr_t call) noexcept {
   return std::memcmp(code - sizeof kZero, kZero, sizeof kZero) == 0 ? SYS_read : -1;
 }
 
+/// Whether a call waits for signals that are blocked else: who makes it counts on its end after a handler, and copes
+/// with one too many.
+bool waits_for_signals(const ucontext_t* context, int64_t number) noexcept {
+  const auto given = [&](int at) { return context->uc_mcontext.gregs[at] != 0; };
+  switch (number) {
+    case SYS_rt_sigsuspend:
+      return true;
+    case SYS_ppoll:
+      return given(REG_R10);
+    case SYS_epoll_pwait:
+    case SYS_epoll_pwait2:
+      return given(REG_R8);
+    case SYS_pselect6:
+      return given(REG_R9) && *reinterpret_cast<const uint64_t*>(context->uc_mcontext.gregs[REG_R9]) != 0;
+    default:
+      return false;
+  }
+}
+
 /// Whether a signal of the program's is about to be handled that would have ended the call. `restarting`: the call is
 /// one that its SA_RESTART makes go on.
 bool another_interrupts(const ucontext_t* context, bool restarting) noexcept {
@@ -118,6 +137,8 @@ void go_on(ucontext_t* context, const Call& call) noexcept {
   if (!noted && !(sys::readable(reinterpret_cast<const void*>(before - kFarthest)) && is_call(before))) return;
   const int64_t number = noted ? call.number : number_before(before);
   if (number < 0 || number == SYS_close) return;  // which has closed it all the same
+  // Perhaps a handler of the program's has come back just now, and what it ended must not wait again.
+  if (!noted && waits_for_signals(context, number)) return;
   if (another_interrupts(context, false) || wait_on(context, number)) return;
   instruction = static_cast<greg_t>(before);
   result = number;

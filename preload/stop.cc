@@ -69,8 +69,7 @@ void stand_up(Seat& seat, uint32_t now) noexcept {
 
 /// Whether this signal is one of ours.
 bool is_ours(const siginfo_t& info) noexcept {
-  return info.si_code == SI_QUEUE && info.si_pid == owner.load(std::memory_order_relaxed) &&
-         (reinterpret_cast<uintptr_t>(info.si_value.sival_ptr) >> 32 & 1) != 0;
+  return info.si_code == sys::kSignalToThread && info.si_pid == owner.load(std::memory_order_relaxed);
 }
 
 [[gnu::noinline]] void stand_if_asked(const siginfo_t& info, ucontext_t* context) noexcept {
@@ -278,15 +277,20 @@ Others::Others() noexcept {
     why_ = Why::forbidden;
     return;
   }
-  if (!at_home() || taken.exchange(true)) return;
+  if (!at_home() || taken) return;
+  // First, for a handler might jump out of here, and what it took would stay taken.
+  if (!sys::block_every_signal(blocked_)) {
+    why_ = Why::forbidden;
+    return;
+  }
+  if (taken.exchange(true)) {
+    sys::set_blocked_signals(blocked_);
+    return;
+  }
   ours_ = true;
   seated = 0;
   go_on_at = 0;
-  if (!sys::block_every_signal(blocked_)) {
-    ours_ = false;
-    taken = false;
-    why_ = Why::forbidden;
-  } else if (alone()) {
+  if (alone()) {
     why_ = Why::all_stand;
   } else if (number == 0) {
     why_ = Why::forbidden;

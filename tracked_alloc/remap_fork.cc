@@ -129,15 +129,20 @@ void exchange_all() noexcept {
   }));
 }
 
-/// What is in memory now of each frame.
-void count_touched() noexcept {
+/// Nobody else is there, and what is in memory now is of live blocks.
+void settle_blocks() noexcept {
   const uint32_t end = runs::frame_count.load(std::memory_order_relaxed);
   for (uint32_t i = 0; i < end; ++i) runs::frames[i].touched.store(0, std::memory_order_relaxed);
   runs::sums.physical.store(0, std::memory_order_relaxed);
   runs::for_each([](runs::Run& run) {
     if (run.first.load(std::memory_order_relaxed) == 0) return;
-    for (unsigned n = 0; n < run.blocks; ++n)
-      if (blocks::is_live(runs::entry_of(run, n))) runs::touch(run, n / 64);
+    for (unsigned n = 0; n < run.blocks; ++n) {
+      places::Entry& entry = runs::entry_of(run, n);
+      // By a thread that is no more, which was to change its size.
+      if (entry.died.load(std::memory_order_relaxed) == places::kClaimed)
+        entry.died.store(0, std::memory_order_relaxed);
+      if (blocks::is_live(entry)) runs::touch(run, n / 64);
+    }
   });
   // And what is to be given out without further notice.
   for (const stripes::Stripe& stripe : stripes::all)
@@ -181,7 +186,7 @@ bool after_fork_in_child(bool whole, void (*apart)() noexcept) noexcept {
     tidy::place_nothing();
     return false;
   }
-  count_touched();
+  settle_blocks();
   runs::move_stuck();
   return true;
 }

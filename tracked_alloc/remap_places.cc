@@ -11,15 +11,15 @@ namespace {
 constexpr size_t kStep = 256;  // units whose tables are mapped at a time
 constexpr size_t kMostRecycled = kUnits;
 constexpr int kPatience = 4096;  // turns of other threads, a few milliseconds
-// forgotten: used, and who was there is not known any more. usable: once more.
-enum State : uint32_t { unused, used, forgotten, usable, retired };
+// forgotten: used, and who was there is not known any more; forgetting: somebody sees to that. usable: once more.
+enum State : uint32_t { unused, used, forgetting, forgotten, usable, retired };
 
 std::atomic<uint64_t>* const recycled =
     reinterpret_cast<std::atomic<uint64_t>*>(region::kRemapTables + (size_t{144} << 30));
 constexpr size_t kRecycledSize = kMostRecycled / 8;
 
 constinit std::atomic<size_t> limit{0}, next{1}, usable_units{0}, search{0};
-constinit std::atomic<size_t> used_units{0};
+constinit std::atomic<size_t> used_units{0}, forgotten_units{0};
 constinit std::atomic<size_t> oldest{1};      // unit from which on entries may be remembered
 constinit std::atomic<size_t> remembered{0};  // bytes of entries of used units that all have left
 constinit std::atomic<bool> growing{false}, have_recycled{false};
@@ -96,7 +96,7 @@ size_t take_unit() noexcept {
   if (unit >= limit.load(std::memory_order_relaxed)) unit = take_recycled();
   if (unit == 0) return 0;
   units[unit].spent.store(0, std::memory_order_relaxed);
-  units[unit].state.store(used, std::memory_order_relaxed);
+  units[unit].state.store(used, std::memory_order_release);
   used_units.fetch_add(1, std::memory_order_relaxed);
   return unit;
 }
@@ -116,7 +116,35 @@ bool drop_entries(size_t unit, size_t count) noexcept {
 bool all_have_left(size_t unit) noexcept { return units[unit].spent.load(std::memory_order_acquire) == kUnitPages; }
 
 bool become(size_t unit, uint32_t from, State to) noexcept {
-  return units[unit].state.compare_exchange_strong(from, to, std::memory_order_relaxed);
+  return units[unit].state.compare_exchange_strong(from, to, std::memory_order_acq_rel);
+}
+
+bool begin_to_forget(size_t unit) noexcept {
+  if (!all_have_left(unit) || !become(unit, used, forgetting)) return false;
+  if (all_have_left(unit)) return true;
+  become(unit, forgetting, used);  // a sweep has come between, and others to this unit
+  return false;
+}
+
+/// Of a unit whose entries are gone. Returns whether it had parts, which are not needed any more.
+bool end_forgetting(size_t unit) noexcept {
+  constexpr Place kSomebody{0, 0, shape_for(kPage - 1, 1), kUnitShift};
+  static_assert(kShapes[kSomebody.shape()].group == 1);
+  const bool had_parts = (units[unit].place.load(std::memory_order_relaxed) & Place::kParts) != 0;
+  if (had_parts) units[unit].place.store(kSomebody.word | Place::kGone, std::memory_order_release);
+  if (become(unit, forgetting, forgotten)) forgotten_units.fetch_add(1, std::memory_order_relaxed);
+  return had_parts;
+}
+
+/// The parts of units that share a page of them, if all of these are forgotten, and nobody uses one again meanwhile.
+void drop_parts(size_t begin, size_t end) noexcept {
+  constexpr size_t kTogether = kPage / kPartsOfUnit;
+  for (size_t first = begin / kTogether * kTogether; first < end; first += kTogether) {
+    size_t ours = 0;
+    while (ours < kTogether && become(first + ours, forgotten, forgetting)) ++ours;
+    if (ours == kTogether) pages::drop(reinterpret_cast<char*>(parts) + first * kPartsOfUnit, kPage);
+    while (ours > 0) become(first + --ours, forgetting, forgotten);
+  }
 }
 
 }  // namespace
@@ -155,6 +183,7 @@ size_t take(unsigned shift) noexcept {
     if (cut[shift].compare_exchange_strong(page, unit * kUnitPages + size, std::memory_order_acq_rel))
       return unit * kUnitPages;
     // Somebody else came first: it is as if all had left.
+    remembered.fetch_add(kEntriesOfUnit, std::memory_order_relaxed);
     units[unit].spent.store(kUnitPages, std::memory_order_release);
   }
 }
@@ -186,8 +215,11 @@ uint64_t recycle(bool (*marked)(uintptr_t address, size_t size) noexcept) noexce
   for (size_t unit = 1; unit < end; ++unit) {
     const uint32_t state = units[unit].state.load(std::memory_order_relaxed);
     if ((state != used && state != forgotten) || !all_have_left(unit)) continue;
-    if (marked(kBegin + unit * kUnit, kUnit) || !drop_entries(unit, 1)) continue;
-    if (state == used) remembered.fetch_sub(kEntriesOfUnit, std::memory_order_relaxed);
+    if (marked(kBegin + unit * kUnit, kUnit) || (state == used && !drop_entries(unit, 1))) continue;
+    if (state == used)
+      remembered.fetch_sub(kEntriesOfUnit, std::memory_order_relaxed);
+    else
+      forgotten_units.fetch_sub(1, std::memory_order_relaxed);
     make_usable(unit);
     bytes += kUnit;
   }
@@ -199,17 +231,21 @@ void forget(size_t most) noexcept {
   for (int steps = 0; steps < 8 && remembered.load(std::memory_order_relaxed) > most; ++steps) {
     size_t begin = oldest.load(std::memory_order_relaxed);
     const size_t last = std::min(next.load(std::memory_order_relaxed), known.load(std::memory_order_acquire));
-    const size_t end = std::min(begin + kAtOnce, last);
+    const size_t end = std::min((begin / kAtOnce + 1) * kAtOnce, last);
     // At the end there are only those that were passed over because somebody was there still.
     if (!oldest.compare_exchange_strong(begin, end >= last ? 1 : end, std::memory_order_relaxed)) return;
-    for (size_t unit = begin; unit < end; ++unit) {
-      size_t count = 0;
-      while (unit + count < end && all_have_left(unit + count) && become(unit + count, used, forgotten)) ++count;
-      if (count == 0) continue;
-      drop_entries(unit, count);
-      remembered.fetch_sub(count * kEntriesOfUnit, std::memory_order_relaxed);
-      unit += count - 1;
+    bool had_parts = false;
+    for (size_t unit = begin, stop; unit < end; unit = stop + 1) {
+      for (stop = unit; stop < end && begin_to_forget(stop);) ++stop;
+      if (stop == unit) continue;
+      if (!drop_entries(unit, stop - unit)) {
+        for (; unit < stop; ++unit) become(unit, forgetting, used);
+        return;
+      }
+      remembered.fetch_sub((stop - unit) * kEntriesOfUnit, std::memory_order_relaxed);
+      for (; unit < stop; ++unit) had_parts |= end_forgetting(unit);
     }
+    if (had_parts) drop_parts(begin, end);
   }
 }
 
@@ -218,7 +254,9 @@ void forked() noexcept { growing.store(false, std::memory_order_relaxed); }
 uint64_t used_bytes() noexcept { return used_units.load(std::memory_order_relaxed) * kUnit; }
 
 uint64_t table_bytes() noexcept {
-  return (used_units.load(std::memory_order_relaxed)) * (kEntriesOfUnit + sizeof(Unit));
+  const size_t units_used = used_units.load(std::memory_order_relaxed);
+  const size_t gone = std::min(units_used, forgotten_units.load(std::memory_order_relaxed));
+  return units_used * sizeof(Unit) + (units_used - gone) * kEntriesOfUnit;
 }
 
 bool exhausted() noexcept {

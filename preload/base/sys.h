@@ -190,7 +190,9 @@ bool unblock_signals(uint64_t signals) noexcept;
 void set_blocked_signals(uint64_t signals) noexcept;
 /// Sends the calling thread a signal that it got, as it came: `info` is its siginfo_t.
 [[nodiscard]] bool send_again(int number, const void* info) noexcept;
-/// Sends a thread of this process a signal with a number of ours in it. Returns the error's number; 0: done.
+/// Sends a thread of this process a signal with a number of ours in it, and this si_code, which is nobody else's.
+/// Returns the error's number; 0: done.
+constexpr int kSignalToThread = -9009;
 [[nodiscard]] int send_signal(int thread, int number, uint64_t value) noexcept;
 /// Those that wait for being unblocked.
 [[nodiscard]] uint64_t pending_signals() noexcept;

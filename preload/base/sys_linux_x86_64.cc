@@ -523,7 +523,7 @@ int send_signal(int thread, int number_of_signal, uint64_t value) noexcept {
   siginfo_t info{};
   const int process = process_id();
   info.si_signo = number_of_signal;
-  info.si_code = SI_QUEUE;
+  info.si_code = kSignalToThread;
   info.si_pid = process;
   info.si_value.sival_ptr = reinterpret_cast<void*>(value);
   return error_of(call(SYS_rt_tgsigqueueinfo, process, thread, number_of_signal, number(&info)));

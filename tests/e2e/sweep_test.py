@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -121,6 +122,41 @@ def test_a_fork_child_has_blocks_of_its_own(program, run_preloaded, exercised, s
     done = run_preloaded([program("forks.c", "-O1"), kind, str(scale(60))], PROTECTED, timeout=300)
     assert (done.stdout, done.stderr, done.returncode) == ("fine\n", "", 0)
     exercised.add("forks under protect = all", kind)
+
+
+HANDLERS = """
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#ifdef LIBRARY
+static void leave(void) { errno = ENOENT; }
+void begin(void) { pthread_atfork(leave, leave, leave); }
+__attribute__((constructor)) static void load(void) { begin(); }
+#else
+void begin(void);
+int main(void) {
+  begin();  // another pair, on the other side of anybody's
+  char* volatile block = malloc(100);
+  strcpy(block, "parent's");
+  const pid_t child = fork();
+  if (child == 0) _exit(strcmp(block, "parent's") != 0);
+  strcpy(block, "changed");
+  int status;
+  printf("%d %d\\n", waitpid(child, &status, 0) == child, status);
+}
+#endif
+"""
+
+
+def test_handlers_of_fork_may_leave_something_in_errno(compile_c, run_preloaded, tmp_path):
+    library = compile_c(HANDLERS, ["-DLIBRARY", "-shared", "-fPIC", "-Wl,-soname,libhandlers.so"])
+    shutil.copy(library, tmp_path / "libhandlers.so")
+    binary = compile_c(HANDLERS, [tmp_path / "libhandlers.so", f"-Wl,-rpath,{tmp_path}"])
+    assert run_preloaded([binary], PROTECTED).stdout == "1 0\n"
 
 
 @pytest.mark.parametrize("mechanism", ["userfaultfd", "none"])

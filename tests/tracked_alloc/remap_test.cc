@@ -418,6 +418,72 @@ TEST(Marks, AddressesAreUsedAgainWhenThereAreNoOthers) {
   });
 }
 
+/// Of the process's own, in KiB: not of files, and not what is shared.
+long private_memory() {
+  long kib = 0;
+  FILE* const file = fopen("/proc/self/status", "r");
+  for (char line[200]; file != nullptr && fgets(line, sizeof line, file) != nullptr;)
+    sscanf(line, "RssAnon: %ld", &kib);
+  if (file != nullptr) fclose(file);
+  return kib;
+}
+
+TEST(Remap, TheLongerAProgramRunsTheLessIsKnownOfItsFirstBlocks) {
+  in_child({}, [] {
+    constexpr int kRounds = 400'000;
+    std::vector<void*> blocks(2000);
+    std::minstd_rand random(7);
+    const auto work = [&] {
+      for (int i = 0; i < kRounds; ++i) {
+        void*& block = blocks[random() % blocks.size()];
+        if (block != nullptr) {
+          ASSERT_EQ(bury(block).found, Death::Found::done);
+        }
+        block = place(random() % 400);
+        ASSERT_NE(block, nullptr);
+      }
+    };
+    work();
+    work();
+    const long before = private_memory();
+    for (int i = 0; i < 4; ++i) work();
+    EXPECT_LT(private_memory() - before, 1500) << "KiB for " << 4 * kRounds << " blocks";
+    EXPECT_LT(standing().table_bytes, 16u << 20);
+    for (void* block : blocks) {
+      const Answer answer = find(number(block));
+      EXPECT_TRUE(answer.found == Answer::Found::live && answer.offset == 0);
+      EXPECT_EQ(bury(block).found, Death::Found::done);
+      EXPECT_EQ(find(number(block)).found, Answer::Found::dead);
+    }
+  });
+}
+
+TEST(Marks, AddressesWhoseBlocksAreForgottenAreUsedAgainToo) {
+  in_child({.addresses = 512 << 20}, [] {
+    std::vector<std::pair<unsigned char*, size_t>> blocks(500);
+    std::minstd_rand random(3);
+    int sweeps = 0;
+    for (int i = 0; i < 1'500'000; ++i) {
+      auto& [block, size] = blocks[random() % blocks.size()];
+      if (block != nullptr) {
+        ASSERT_TRUE(is_painted(block, size)) << i;
+        ASSERT_EQ(bury(block).found, Death::Found::done) << i;
+      }
+      block = static_cast<unsigned char*>(place(size = random() % 300));
+      if (block != nullptr) {
+        paint(block, size);
+        continue;
+      }
+      std::vector<void*> roots;
+      for (const auto& each : blocks) roots.push_back(each.first);
+      mark_all(roots);
+      marks::end({});
+      ASSERT_LT(++sweeps, 10'000);
+    }
+    EXPECT_GT(sweeps, 0);
+  });
+}
+
 TEST(Remap, AFullArenaRefusesAndGoesOnWhenBlocksAreFreed) {
   static int told = 0;
   in_child({.arena = 8 << 20, .refused = [](Refusal) noexcept { ++told; }}, [] {
