@@ -63,8 +63,8 @@ int64_t number_before(uintptr_t call) noexcept {
   return std::memcmp(code - sizeof kZero, kZero, sizeof kZero) == 0 ? SYS_read : -1;
 }
 
-/// Whether a call waits for signals that are blocked else: who makes it counts on its end after a handler, and copes with
-/// one too many.
+/// Whether a call waits for signals that are blocked else: who makes it counts on its end after a handler, and copes
+/// with one too many.
 bool waits_for_signals(const ucontext_t* context, int64_t number) noexcept {
   const auto given = [&](int at) { return context->uc_mcontext.gregs[at] != 0; };
   switch (number) {

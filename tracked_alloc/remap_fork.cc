@@ -139,7 +139,8 @@ void settle_blocks() noexcept {
     for (unsigned n = 0; n < run.blocks; ++n) {
       places::Entry& entry = runs::entry_of(run, n);
       // By a thread that is no more, which was to change its size.
-      if (entry.died.load(std::memory_order_relaxed) == places::kClaimed) entry.died.store(0, std::memory_order_relaxed);
+      if (entry.died.load(std::memory_order_relaxed) == places::kClaimed)
+        entry.died.store(0, std::memory_order_relaxed);
       if (blocks::is_live(entry)) runs::touch(run, n / 64);
     }
   });
