@@ -10,7 +10,7 @@ namespace poireau::tracked_alloc::quarantine {
 namespace {
 
 constexpr size_t kFew = 64, kMany = 1 << 20;
-constexpr size_t kGibs = 2048;  // of the 8192 that there are
+constexpr size_t kGibs = 2048;  // of the 11264 that there are
 
 constinit Ring::Cell few_cells[kFew]{};
 constinit Ring few{few_cells, kFew};

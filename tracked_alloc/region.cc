@@ -21,7 +21,7 @@ static_assert(kArena + kArenaSize <= kRemapTables && kRemapTables + kRemapTables
 static_assert(kGibs + kGibCount * kGib <= kRemap && kRemap + kRemapSize == kRegion + kRegionSize);
 
 // A GiB home costs a mapping, of which a process has 65530 unless the administrator says otherwise.
-constexpr size_t kMostGibs = 6144;
+constexpr size_t kMostGibs = kGibCount / 8 * 7;
 
 /// Which chunks are mapped: known without a look at what may not be there.
 // Here and elsewhere .lbss: what is large, and untouched in most processes, lies behind all that is small.

@@ -11,9 +11,9 @@
 ///
 ///   18 areas of slots, 512 GiB each: guarded and plain ones of 1, 2, 4 ... 256 pages
 ///   the table of records, for each area in the order of its slots, and for the GiB homes
-///   the bootstrap arena, somewhere in 4 TiB
+///   the bootstrap arena, somewhere in a TiB
 ///   what is known of remapped homes, and the memory that they share (remap.h)
-///   8 TiB of GiB homes: each has one GiB, or several, to itself
+///   11 TiB of GiB homes: each has one GiB, or several, to itself
 ///   8 TiB of remapped homes
 ///
 /// An area grows by chunks of 2 MiB. In a chunk, slots and guards alternate: [guard][slot][guard][slot]...[guard]; what
@@ -31,11 +31,11 @@ constexpr uintptr_t kRecords = kRegion + 9 * kTib;
 constexpr size_t kTable = size_t{1} << 33;  // an area's part of them
 constexpr uintptr_t table_of(uint32_t area) noexcept { return kRecords + area * kTable; }
 constexpr uintptr_t kArena = kRegion + 10 * kTib;
-constexpr size_t kArenaSize = 4 * kTib;
-constexpr uintptr_t kRemapTables = kRegion + 14 * kTib;
+constexpr size_t kArenaSize = kTib;
+constexpr uintptr_t kRemapTables = kRegion + 11 * kTib;
 constexpr size_t kRemapTablesSize = 2 * kTib;
-constexpr uintptr_t kGibs = kRegion + 16 * kTib;
-constexpr size_t kGibCount = 8 * kTib / kGib;
+constexpr uintptr_t kGibs = kRegion + 13 * kTib;
+constexpr size_t kGibCount = 11 * kTib / kGib;
 constexpr uintptr_t kRemap = kRegion + 24 * kTib;
 constexpr size_t kRemapSize = 8 * kTib;
 
