@@ -1,5 +1,7 @@
 #include "preload/stop.h"
 
+#include <sys/auxv.h>
+
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
@@ -27,6 +29,7 @@ constinit std::atomic<uint32_t> arrivals{0};
 constinit std::atomic<bool> taken{false};
 constinit std::atomic<int> number{0}, stopper{0}, owner{0};
 constinit Shadow shadow;
+constinit std::atomic<bool> on_signal_stacks{true};
 constinit std::atomic<uint64_t> go_on_at{0};  // in ticks; 0: when they are told to
 constinit std::atomic<bool> gone_on{false};
 
@@ -116,6 +119,7 @@ struct sigaction in_front_of(const Disposition& behind) noexcept {
   action.sa_mask.__val[0] = ~uint64_t{0};
   const int wanted = behind.known() && behind.calls() ? behind.flags() : SA_ONSTACK | SA_RESTART;
   action.sa_flags = (wanted | SA_SIGINFO) & ~(Disposition::kNested | Disposition::kOnce);
+  if (!on_signal_stacks.load(std::memory_order_relaxed)) action.sa_flags &= ~SA_ONSTACK;
   return action;
 }
 
@@ -262,6 +266,20 @@ int change(const struct sigaction* action, struct sigaction* old) noexcept {
   }
   if (old != nullptr) *old = before;
   return 0;
+}
+
+void meet_signal_stack(size_t size) noexcept {
+  constexpr size_t kOurs = 2048;
+  const size_t frame = std::max<size_t>(getauxval(AT_MINSIGSTKSZ), 2048);  // the kernel's, with all registers
+  if (signal_number() == 0 || size >= frame + kOurs || !may_ask() || !at_home()) return;
+  if (!on_signal_stacks.exchange(false)) return;
+  const int error = errno;
+  for (Disposition now = shadow.get(), behind{};; now = shadow.get()) {
+    const struct sigaction ours = in_front_of(behind = now);
+    static_cast<void>(real.sigaction(signal_number(), &ours, nullptr));
+    if (behind == shadow.get()) break;
+  }
+  errno = error;
 }
 
 void forked() noexcept {

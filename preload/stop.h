@@ -1,6 +1,7 @@
 #pragma once
 #include <signal.h>
 
+#include <cstddef>
 #include <cstdint>
 
 /// Holds the other threads of the process for a moment, in a handler of a real-time signal: for a sweep, which needs
@@ -15,6 +16,8 @@ bool prepare() noexcept;
 [[nodiscard]] int signal_number() noexcept;
 /// sigaction() for it: what there is behind our handler.
 int change(const struct sigaction* action, struct sigaction* old) noexcept;
+/// A thread is about to have a signal stack of this size: if our handler may not fit, it stays off all of them.
+void meet_signal_stack(size_t size) noexcept;
 void forked() noexcept;
 
 /// From here to the end of its life the other threads stand still, if all of them answer within 50 ms; else none does,

@@ -2,6 +2,7 @@
 
 #include <cerrno>
 #include <cstddef>
+#include <string_view>
 
 #include "config/options.h"
 #include "preload/base/sys.h"
@@ -176,6 +177,21 @@ void keep_signal(const calls::Call& call, calls::Words& words, sigset_t& copy) {
   }
 }
 
+constexpr size_t number_of(std::string_view wanted) {
+  size_t number = 0;
+#define CALL(name, ...)               \
+  if (wanted == #name) return number; \
+  ++number;
+#include "preload/syscalls.def"
+#undef CALL
+  return number;
+}
+
+void look_at_signal_stack(const calls::Words& words) {
+  const auto* const stack = reinterpret_cast<const stack_t*>(words[0]);
+  if (stack != nullptr && (calls::on_stack(words[0]) || sys::readable(stack))) stop::meet_signal_stack(stack->ss_size);
+}
+
 int64_t nothing_there(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t) {
   errno = ENOSYS;
   return -1;
@@ -200,6 +216,8 @@ int64_t poireau_look_at_call(const Frame& frame, size_t number) {
   if (poireau_watching == Watching::all) look_ahead(call);
   sigset_t copy;
   if (poireau_watching != Watching::none) keep_signal(calls::describe(number), words, copy);
+  static constexpr size_t kSigaltstack = number_of("sigaltstack");
+  if (number == kSigaltstack && poireau_watching != Watching::none) look_at_signal_stack(words);
   const int error_before = errno;
   for (int repeats = 0;; ++repeats) {
     const int64_t got = poireau_calls[number](words[0], words[1], words[2], words[3], words[4], words[5], words[6]);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -122,6 +123,46 @@ def test_a_fork_child_has_blocks_of_its_own(program, run_preloaded, exercised, s
     done = run_preloaded([program("forks.c", "-O1"), kind, str(scale(60))], PROTECTED, timeout=300)
     assert (done.stdout, done.stderr, done.returncode) == ("fine\n", "", 0)
     exercised.add("forks under protect = all", kind)
+
+
+SMALL_STACK = """
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+static char stacks[8][2048 + 65536];
+static volatile int over, ready;
+static void* wait(void* at) {
+  const stack_t its = {.ss_sp = (char*)at + 65536, .ss_size = 2048};
+  if (sigaltstack(&its, NULL) != 0) puts("refused");
+  __atomic_fetch_add(&ready, 1, __ATOMIC_SEQ_CST);
+  while (!over) poll(NULL, 0, 10);
+  for (int i = 0; i < 65536; ++i)
+    if (((char*)at)[i] != 0) return puts("overflown"), NULL;
+  return NULL;
+}
+int main(void) {
+  pthread_t threads[8];
+  for (int i = 0; i < 8; ++i) pthread_create(&threads[i], NULL, wait, stacks[i]);
+  while (ready != 8) poll(NULL, 0, 1);
+  static void* blocks[20000];
+  for (unsigned i = 0, x = 1; i < 600000; ++i) {
+    x = x * 1664525 + 1013904223;
+    free(blocks[(x >> 8) % 20000]);
+    blocks[(x >> 8) % 20000] = malloc(x >> 9 & 1023);
+  }
+  over = 1;
+  for (int i = 0; i < 8; ++i) pthread_join(threads[i], NULL);
+  puts("fine");
+}
+"""
+
+
+def test_a_small_signal_stack_is_left_alone(compile_c, run_preloaded):
+    done = run_preloaded([compile_c(SMALL_STACK, ["-pthread"])], {**PROTECTED, "POIREAU_LOG": "info"}, timeout=60)
+    assert (done.stdout, done.returncode) == ("fine\n", 0)
+    assert int(re.findall(r"sweeps: (\d+)", done.stderr)[0]) > 0
 
 
 HANDLERS = """
