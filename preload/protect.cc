@@ -54,10 +54,11 @@ auto value(const Option& option) noexcept {
 
 /// Counted by threads that don't meet.
 struct alignas(64) Counters {
-  std::atomic<uint64_t> allocations, bytes, resized, released, of_2_mib, of_1_gib, guarded, unprotected;
+  std::atomic<uint64_t> resized, released, of_2_mib, of_1_gib, guarded, guarded_bytes, unprotected;
 };
 constexpr unsigned kStripes = 16;
 [[gnu::section(".lbss")]] constinit Counters counters[kStripes]{};
+constinit remap::Placed placed_before{};  // by whom it was forked from
 
 unsigned stripe() noexcept {
   return static_cast<unsigned>(reinterpret_cast<uintptr_t>(__builtin_thread_pointer()) * 0x9e3779b97f4a7c15 >> 48);
@@ -69,7 +70,7 @@ uint64_t add(std::atomic<uint64_t> Counters::*counter, uint64_t amount = 1) noex
 
 /// What stacks and single closings may take: so much at first, so that short programs have all of them, then a share
 /// of the CPU time.
-constinit Budget stacks{20'000, 10'000}, closings{10'000, 50'000};
+constinit Budget stacks{5'000, 10'000}, closings{3'000, 50'000};
 
 /// A birth or a death, with its stack if that can be afforded.
 notes::Note note_of(Kind kind, const void* caller) noexcept {
@@ -121,6 +122,7 @@ bool is_exhausted() noexcept {
   // What nobody can have is the real allocator's to refuse.
   if (home == nullptr) return request.size < SIZE_MAX / 2 ? go_without([] { return true; }) : nullptr;
   add(&Counters::guarded);
+  add(&Counters::guarded_bytes, request.size);
   if (request.size >= 2 * kMib) add(&Counters::of_2_mib);
   if (request.size >= 1024 * kMib) add(&Counters::of_1_gib);
   return home;
@@ -305,20 +307,12 @@ void* allocate(const Request& asked) noexcept {
   if (!wants(request) || !std::has_single_bit(request.alignment)) return nullptr;
   if (process::is_new_child()) [[unlikely]]
     sampled::notice_fork();
-  void* home;
   if (request.size <= remap::kMost && request.alignment <= remap::kMostAlignment && remap::begun()) [[likely]] {
-    home = remap::allocate(
+    void* const home = remap::allocate(
         {request.size, request.alignment, note_of(request.kind, request.caller), zeroes(request.kind)}, stripe());
-    if (home == nullptr) [[unlikely]]
-      return go_without(is_exhausted);
-  } else {
-    home = allocate_large(request);
-    if (home == nullptr) return nullptr;
+    return home != nullptr ? home : go_without(is_exhausted);
   }
-  Counters& mine = counters[stripe() % kStripes];
-  mine.allocations.fetch_add(1, std::memory_order_relaxed);
-  mine.bytes.fetch_add(request.size, std::memory_order_relaxed);
-  return home;
+  return allocate_large(request);
 }
 
 void* move_in(const Request& request, void* ptr) noexcept {
@@ -414,7 +408,7 @@ bool check_some(size_t n, sampled::Check& check) noexcept {
   const bool there = remap::live_in_run(n, batch);
   for (unsigned i = 0; there && i < batch.count; ++i) {
     const remap::Block& block = batch.blocks[i];
-    const tracked_alloc::noise::Damage damage = remap::inspect(block.address);
+    const tracked_alloc::noise::Damage damage = remap::inspect(block);
     ++check.blocks;
     if (damage.first == 0) continue;
     ++check.errors;
@@ -439,18 +433,22 @@ void refill(uint64_t now) noexcept {
 void forked() noexcept {
   if (!armed()) return;
   for (Counters& each : counters)
-    for (auto* counter : {&each.allocations, &each.bytes, &each.resized, &each.released, &each.of_2_mib, &each.of_1_gib,
-                          &each.guarded, &each.unprotected})
+    for (auto* counter : {&each.resized, &each.released, &each.of_2_mib, &each.of_1_gib, &each.guarded,
+                          &each.guarded_bytes, &each.unprotected})
       counter->store(0, std::memory_order_relaxed);
+  placed_before = remap::placed();
   stacks.begin();
   closings.begin();
 }
 
 Totals totals() noexcept {
+  const remap::Placed placed = remap::placed();
   Totals sum{};
+  sum.allocations = placed.blocks - placed_before.blocks;
+  sum.allocated_bytes = placed.bytes - placed_before.bytes;
   for (const Counters& each : counters) {
-    sum.allocations += each.allocations.load(std::memory_order_relaxed);
-    sum.allocated_bytes += each.bytes.load(std::memory_order_relaxed);
+    sum.allocations += each.guarded.load(std::memory_order_relaxed);
+    sum.allocated_bytes += each.guarded_bytes.load(std::memory_order_relaxed);
     sum.reallocations += each.resized.load(std::memory_order_relaxed);
     sum.deallocations += each.released.load(std::memory_order_relaxed);
     sum.of_2_mib += each.of_2_mib.load(std::memory_order_relaxed);

@@ -20,7 +20,7 @@ using tracked_alloc::marks::Limits;
 namespace marks = tracked_alloc::marks;
 namespace remap = tracked_alloc::remap;
 
-constexpr uint64_t kFloor = 4 << 20;     // bytes of dead blocks that no sweep is worth
+constexpr uint64_t kFloor = 2 << 20;     // bytes of dead blocks that no sweep is worth
 constexpr uint64_t kRest = 8;            // times as long as the last sweep took, at least, there is no other
 constexpr uint64_t kMostPause = 10'000;  // milliseconds between one that was of no use and the next
 constexpr size_t kStack = 6 << 10;       // that it takes

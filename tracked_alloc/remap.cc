@@ -25,6 +25,8 @@ using stripes::Stripe;
 
 /// Blocks for the stripe, which the caller holds.
 [[gnu::cold, gnu::noinline]] bool refill(Current& current, unsigned shape, Refusal& why) noexcept {
+  constexpr uint64_t kLittle = 2 << 20;
+  runs::little_lives.store(runs::live_bytes() < kLittle, std::memory_order_relaxed);
   for (int attempt = 0; attempt < 8; ++attempt) {
     if (!current.more) current.run = runs::acquire(shape, why);
     if (current.run == nullptr) return false;
@@ -42,6 +44,13 @@ using stripes::Stripe;
   return false;
 }
 
+/// There is one.
+uintptr_t next_block(const Current& current, const Shape& shape) noexcept {
+  const unsigned bit = static_cast<unsigned>(std::countr_zero(current.bits));
+  const unsigned slot = slot_in(shape, current.run->number, current.number + bit);
+  return current.base + bit * size_t{shape.group} * region::kPage + slot * size_t{shape.capacity};
+}
+
 /// The claim on a live block: the others see it dead, with this note. False: it was not live.
 bool claim(Entry& entry, uint64_t died) noexcept {
   for (int patience = 1 << 12; patience > 0; --patience) {
@@ -57,9 +66,11 @@ bool claim(Entry& entry, uint64_t died) noexcept {
 }  // namespace
 
 void* allocate(const Wanted& wanted, unsigned number) noexcept {
-  const unsigned shape_number = shape_for(wanted.size, wanted.alignment);
+  unsigned shape_number = shape_for(wanted.size, wanted.alignment);
   if (shape_number == kNoShape) [[unlikely]]
     return refused(Refusal::size);
+  if (wanted.alignment <= 16 && runs::little_lives.load(std::memory_order_relaxed))
+    shape_number = kRounded[shape_number];
   const Shape& shape = kShapes[shape_number];
   Stripe* const stripe = begun() ? stripes::hold(number) : nullptr;
   if (stripe == nullptr) [[unlikely]]
@@ -70,13 +81,13 @@ void* allocate(const Wanted& wanted, unsigned number) noexcept {
       stripe->held.store(false, std::memory_order_release);
       return refused(why);
     }
-  const unsigned bit = static_cast<unsigned>(std::countr_zero(current.bits));
+  const uintptr_t block = next_block(current, shape);
+  Entry& entry = current.entry[static_cast<unsigned>(std::countr_zero(current.bits)) * size_t{shape.group}];
   current.bits &= current.bits - 1;
-  const size_t page = bit * size_t{shape.group};
-  const unsigned slot = slot_in(shape, current.run->number, current.number + bit);
-  const uintptr_t block = current.base + page * region::kPage + slot * size_t{shape.capacity};
-  Entry& entry = current.entry[page];
   stripe->placed.store(stripe->placed.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  stripe->asked.store(stripe->asked.load(std::memory_order_relaxed) + wanted.size, std::memory_order_relaxed);
+  if (current.bits != 0)  // the processor has not seen its page for long
+    __builtin_prefetch(reinterpret_cast<void*>(next_block(current, shape)), 1);
   stripe->held.store(false, std::memory_order_release);
 
   void* const ptr = reinterpret_cast<void*>(block);

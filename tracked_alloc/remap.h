@@ -10,7 +10,7 @@
 ///
 /// A *frame* is a stretch of the arena (shared memory without a descriptor) for blocks of one size, n of which fit
 /// into a page. It is mapped up to n times; each mapping is a *run* whose k-th page holds one block, at another place
-/// in the page than those of the other runs have. Runs have 4 pages in a young size class and up to 512 later, which
+/// in the page than those of the other runs have. Runs have 16 pages in a young size class and up to 512 later, which
 /// are then a page table of their own: when all blocks of a run are dead, the kernel moves it to addresses that were
 /// never used by changing one word (6 us for 512 blocks; to close and open them page by page takes 160). That closes
 /// the dead and opens the next in one. Where single blocks are to be closed at once, an *engine* does it: userfaultfd
@@ -104,6 +104,7 @@ struct Answer {
 [[nodiscard]] size_t room_of(const void* ptr) noexcept;
 /// The noise behind a live block.
 [[nodiscard]] noise::Damage inspect(uintptr_t block) noexcept;
+[[nodiscard]] noise::Damage inspect(const Block& seen) noexcept;  // it was live just now
 
 /// Makes a closed page readable and writable, for good, with what it held if that is still there (let_through); or a
 /// live block's page, that the kernel took away (swap). False: it is open, or can't be.
@@ -135,6 +136,11 @@ struct Standing {
   uint64_t refused[static_cast<size_t>(Refusal::kinds)];
 };
 [[nodiscard]] Standing standing() noexcept;
+/// Allocated ever, in this process and those that it was forked from; bytes: asked for.
+struct Placed {
+  uint64_t blocks, bytes;
+};
+[[nodiscard]] Placed placed() noexcept;
 /// The two that are asked for all the time.
 [[nodiscard]] uint64_t open_dead_bytes() noexcept;
 [[nodiscard]] uint64_t live_bytes() noexcept;

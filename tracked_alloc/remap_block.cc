@@ -64,6 +64,14 @@ size_t room_of(const void* ptr) noexcept {
   return answer.found == Answer::Found::live && answer.offset == 0 ? answer.block.room : 0;
 }
 
+noise::Damage inspect(const Block& seen) noexcept {
+  const places::Spot spot = places::spot_of(seen.address);
+  const uintptr_t shown = reinterpret_cast<uintptr_t>(arena::read(seen.place));
+  const size_t capacity = kShapes[spot.place.shape()].capacity;
+  const bool whole = noise::look(shown + seen.size, blocks::end_of_noise(shown, seen.size, capacity)).first == 0;
+  return whole ? noise::Damage{} : inspect(seen.address);
+}
+
 noise::Damage inspect(uintptr_t address) noexcept {
   const Answer answer = find(address);
   if (answer.found != Answer::Found::live || answer.offset != 0) return {};

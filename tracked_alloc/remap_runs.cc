@@ -54,7 +54,7 @@ void fill(Run& run, unsigned word) noexcept {
   constexpr size_t kAround = 16 * kPage;
   if (known && shape.slots > 1)
     for (uintptr_t at = begin; at < end; at += kAround) static_cast<void>(*reinterpret_cast<volatile char*>(at));
-  else if (!known && shape.group == 1 && run.shift >= 6 && !arena::sealed())
+  else if (!known && shape.group == 1 && !arena::sealed())
     static_cast<void>(sys::advise(reinterpret_cast<void*>(begin), end - begin, sys::Advice::populate));
 }
 
@@ -68,11 +68,21 @@ void count_gone(Run& run) noexcept {
   sources[run.shape].churn.fetch_add(uint64_t{1} << run.shift, std::memory_order_relaxed);
 }
 
+/// The memory of a frame can't be used for new runs once one is retired, and is there until all are. So much is to
+/// spare for it: where lifetimes are random, it takes long.
+bool may_retire(const Frame& frame) noexcept {
+  constexpr uint64_t kSpare = 1 << 20;
+  if (frame.retired.load(std::memory_order_relaxed) != 0) return true;
+  return sums.retiring.load(std::memory_order_relaxed) + (kPage << frame.shift) <= kSpare + live_bytes() / 8;
+}
+
 /// The shape's runs have become longer: this one goes, and with the last of them its frame. It is `moving`.
 bool retire(Run& run) noexcept {
   Frame& frame = frames[run.frame];
   const size_t pages = size_t{1} << run.shift, first = run.first.load(std::memory_order_relaxed);
-  if (arena::sealed() || !sys::unmap(reinterpret_cast<void*>(places::address_of(first)), pages * kPage)) return false;
+  if (!may_retire(frame) || arena::sealed() ||
+      !sys::unmap(reinterpret_cast<void*>(places::address_of(first)), pages * kPage))
+    return false;
   count_gone(run);
   arena::give_mapping_back(pages);
   run.first.store(0, std::memory_order_relaxed);
@@ -82,8 +92,12 @@ bool retire(Run& run) noexcept {
   uint32_t self = run.frame + 1;
   sources[run.shape].frame.compare_exchange_strong(self, 0, std::memory_order_acq_rel);
   uint32_t retired = frame.retired.fetch_add(1, std::memory_order_acq_rel) + 1;
+  if (retired == 1) {
+    sums.retiring.fetch_add(pages * kPage, std::memory_order_relaxed);
+    sources[run.shape].pages.fetch_sub(static_cast<uint32_t>(pages), std::memory_order_relaxed);
+  }
   if (!frame.opened.compare_exchange_strong(retired, retired | kShut, std::memory_order_acq_rel)) return true;
-  sources[run.shape].pages.fetch_sub(static_cast<uint32_t>(pages), std::memory_order_relaxed);
+  sums.retiring.fetch_sub(pages * kPage, std::memory_order_relaxed);
   if (frame.lengthened) sums.lengthened.fetch_sub(pages * kPage, std::memory_order_relaxed);
   if (drop_memory(frame)) arena::give_back(frame.offset, frame.shift);
   return true;
@@ -125,6 +139,7 @@ bool put_out(Run& run) noexcept {
 }  // namespace
 
 constinit Sums sums{};
+constinit std::atomic<bool> little_lives{true};
 constinit Told tell_refused = nullptr;
 
 void refuse(Refusal why) noexcept {

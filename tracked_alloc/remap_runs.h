@@ -1,4 +1,5 @@
 #pragma once
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -105,11 +106,19 @@ struct Sums {
   std::atomic<uint64_t> dead;                     // bytes of those that are dead, roughly
   std::atomic<uint64_t> single;                   // of those closed by themselves
   std::atomic<uint64_t> lengthened;               // of frames that are
+  std::atomic<uint64_t> retiring;                 // of frames of which runs are retired, and not all
   std::atomic<uint64_t> physical;                 // of frames that have been used
   std::atomic<uint64_t> moved, closed, recycled;  // blocks, ever
   std::atomic<uint64_t> refused[static_cast<size_t>(Refusal::kinds)];
 };
 [[gnu::visibility("hidden")]] extern Sums sums;
+/// Bytes of blocks that live, roughly.
+inline uint64_t live_bytes() noexcept {
+  const uint64_t handed = sums.handed.load(std::memory_order_relaxed);
+  return handed - std::min(handed, sums.dead.load(std::memory_order_relaxed));
+}
+/// Whether that is little. Looked at now and then.
+[[gnu::visibility("hidden")]] extern std::atomic<bool> little_lives;
 
 void refuse(Refusal why) noexcept;
 using Told = void (*)(Refusal why) noexcept;

@@ -89,6 +89,26 @@ static_assert(inverses_are_right());
 
 }  // namespace shapes
 
+namespace shapes {
+
+consteval auto round_up() {
+  constexpr uint32_t kFew[] = {32, 48, 80, 144, 272, 576, 1024};  // a power of two, and a byte to spare
+  std::array<uint8_t, kShapeCount> out{};
+  for (unsigned i = 0; i < kShapeCount; ++i) {
+    const uint32_t* const few = std::ranges::lower_bound(kFew, kShapes[i].capacity);
+    unsigned to = i;
+    while (few != std::end(kFew) && kShapes[to].capacity != *few) ++to;
+    out[i] = static_cast<uint8_t>(to);
+  }
+  return out;
+}
+
+}  // namespace shapes
+
+/// For each the next of a few: where little lives, to share pages takes less memory than to fit. Not for aligned
+/// blocks.
+inline constexpr auto kRounded = shapes::round_up();
+
 /// The smallest that has a byte to spare behind the block, and the alignment; kNoShape: a guarded home is for it.
 constexpr unsigned shape_for(size_t size, size_t alignment) noexcept {
   if (size > kMost || alignment > kMostAlignment) return kNoShape;

@@ -16,15 +16,15 @@ constinit std::atomic<uint32_t> run_end{0};
 /// what a page costs in short ones to move, and takes 2 MiB. So much is to spare for them.
 bool may_lengthen(unsigned shift) noexcept {
   constexpr uint64_t kSpare = 8 << 20;
-  const uint64_t handed = sums.handed.load(std::memory_order_relaxed);
-  const uint64_t live = handed - std::min(handed, sums.dead.load(std::memory_order_relaxed));
-  return sums.lengthened.load(std::memory_order_relaxed) + (kPage << shift) <= kSpare + live / 4;
+  return sums.lengthened.load(std::memory_order_relaxed) + (kPage << shift) <= kSpare + live_bytes() / 4;
 }
 
-/// For as many pages as the shape has already, and the least that has a block.
+constexpr uint64_t kLeastPages = 16;
+/// For a quarter of the pages that the shape has already, for the first of its runs takes all of a frame's memory; and
+/// the least that has a block.
 unsigned usual_shift(unsigned shape) noexcept {
   const uint64_t pages = sources[shape].pages.load(std::memory_order_relaxed);
-  const uint64_t wanted = std::max<uint64_t>({pages, kShapes[shape].group, 4});
+  const uint64_t wanted = std::max<uint64_t>({pages / 4, kShapes[shape].group, kLeastPages});
   return std::min<unsigned>(static_cast<unsigned>(std::bit_width(wanted - 1)), places::kUnitShift);
 }
 
@@ -167,7 +167,7 @@ size_t pages_of_word(const Frame& frame, unsigned word) noexcept {
 }
 
 unsigned next_shift(unsigned shape) noexcept {
-  constexpr uint64_t kFew = 2048;
+  constexpr uint64_t kFew = 4096;
   const unsigned usual = usual_shift(shape);
   const uint64_t churn = sources[shape].churn.load(std::memory_order_relaxed);
   const unsigned most = churn < kFew ? 4 : places::kUnitShift;

@@ -14,7 +14,7 @@ struct alignas(64) Source {
   std::atomic<uint64_t> idle;   // the number of the first listed run, plus one; and, above, how often it has changed
   std::atomic<uint32_t> frame;  // the one whose runs are being opened, plus one
   std::atomic<uint32_t> spare;  // one that two threads made at the same time, plus one
-  std::atomic<uint32_t> pages;  // of its frames
+  std::atomic<uint32_t> pages;  // of its frames that have no run retired
   std::atomic<uint64_t> churn;  // pages moved
 };
 [[gnu::visibility("hidden")]] extern Source sources[kShapeCount];

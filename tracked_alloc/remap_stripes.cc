@@ -9,14 +9,12 @@ namespace poireau::tracked_alloc::remap::stripes {
 
 Held held() noexcept {
   Held out{};
-  for (const Stripe& stripe : all) {
-    out.placed += stripe.placed.load(std::memory_order_relaxed);
+  for (const Stripe& stripe : all)
     for (unsigned shape = 0; shape < kShapeCount; ++shape) {
       const auto blocks = static_cast<uint64_t>(std::popcount(stripe.current[shape].bits));
       out.blocks += blocks;
       out.bytes += blocks * kShapes[shape].capacity;
     }
-  }
   return out;
 }
 

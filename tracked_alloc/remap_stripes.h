@@ -22,7 +22,7 @@ struct Current {
 constexpr unsigned kCount = 32;
 struct alignas(64) Stripe {
   std::atomic<bool> held;
-  std::atomic<uint64_t> placed;
+  std::atomic<uint64_t> placed, asked;  // blocks and their bytes, ever; its holder's to write
   Current current[kShapeCount];
 };
 [[gnu::visibility("hidden")]] extern Stripe all[kCount];
@@ -37,9 +37,9 @@ inline Stripe* hold(unsigned number) noexcept {
   return nullptr;
 }
 
-/// What stripes have that nobody has yet; and all blocks that were ever placed.
+/// What stripes have that nobody has yet.
 struct Held {
-  uint64_t blocks, bytes, placed;
+  uint64_t blocks, bytes;
 };
 [[nodiscard]] Held held() noexcept;
 /// In a fork child: nobody holds any.

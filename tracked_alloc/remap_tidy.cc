@@ -27,7 +27,7 @@ void after_move() noexcept {
   constexpr uint64_t kSeldom = 64;
   if (moves.fetch_add(1, std::memory_order_relaxed) % kSeldom != 0) return;
   const uint64_t physical = load(runs::sums.physical), handed = load(runs::sums.handed);
-  places::forget(std::max(physical / 8, 2 * kMib));
+  places::forget(std::max(physical / 8, kMib));
   if (less(physical, handed) > live_bytes() / 4 + kMib) runs::trim_frames(runs::Trim::rested);
 }
 
@@ -46,9 +46,18 @@ bool begin(const Settings& settings) noexcept {
 
 bool begun() noexcept { return ready.load(std::memory_order_acquire); }
 
+Placed placed() noexcept {
+  Placed sum{};
+  for (const stripes::Stripe& stripe : stripes::all) {
+    sum.blocks += load(stripe.placed);
+    sum.bytes += load(stripe.asked);
+  }
+  return sum;
+}
+
 uint64_t open_dead_bytes() noexcept { return less(load(runs::sums.dead), load(runs::sums.single)); }
 bool addresses_short() noexcept { return places::exhausted(); }
-uint64_t live_bytes() noexcept { return less(load(runs::sums.handed), load(runs::sums.dead)); }
+uint64_t live_bytes() noexcept { return runs::live_bytes(); }
 
 Standing standing() noexcept {
   Standing out{};
@@ -70,7 +79,7 @@ Standing standing() noexcept {
   const stripes::Held held = stripes::held();
   out.live = less(handed, dead + held.blocks);
   out.live_bytes = less(load(runs::sums.handed), dead_bytes + held.bytes);
-  out.placed = held.placed;
+  out.placed = placed().blocks;
   out.open_dead = less(dead, single);
   out.open_dead_bytes = less(dead_bytes, load(runs::sums.single));
   out.closed_dead = single;
