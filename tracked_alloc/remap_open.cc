@@ -36,12 +36,12 @@ bool open_for_good(uintptr_t address) noexcept {
   runs::Run& run = runs::run(spot.place.run());
   // Pinned, and never buried: the run stays where it is.
   if (!runs::pin(run)) return false;
-  if (engines::open(run, spot.number)) {
-    entry.died.store((died & ~uint64_t{places::kClosed}) | places::kShown, std::memory_order_release);
-    return true;
-  }
+  // Of threads that want it at once one does it; the others come back here if they are faster.
+  const bool first = entry.died.compare_exchange_strong(died, (died & ~uint64_t{places::kClosed}) | places::kShown);
+  if (first && engines::open(run, spot.number)) return true;
+  if (first) entry.died.store(died, std::memory_order_release);
   static_cast<void>(runs::bury(run));
-  return false;
+  return !first && (died & places::kClosed) == 0;
 }
 
 bool open_again(uintptr_t address) noexcept {

@@ -235,6 +235,30 @@ TEST(Remap, AClosedPageCanBeOpenedForGoodAndIsNeverUsedAgain) {
   });
 }
 
+TEST(Remap, ThreadsMayOpenTheSamePagesForGood) {
+  in_child({}, [] {
+    std::vector<void*> blocks(4000);
+    for (void*& block : blocks) block = place(100);
+    for (size_t i = 0; i < blocks.size(); i += 2) ASSERT_TRUE(bury(blocks[i], 2, {.now = true}).closed);
+    ASSERT_EQ(open_dead_bytes(), 0u);
+    std::atomic<size_t> steps{0};
+    const auto open_all = [&] {
+      for (size_t i = 0; i < blocks.size(); i += 2) {
+        for (++steps; steps < i + 2;) {
+        }
+        EXPECT_TRUE(open_for_good(number(blocks[i])));
+      }
+    };
+    std::thread other(open_all);
+    open_all();
+    other.join();
+    EXPECT_EQ(standing().closed_dead, 0u);
+    for (size_t i = 0; i < blocks.size(); i += 2) EXPECT_TRUE(can_read(blocks[i]));
+    for (size_t i = 1; i < blocks.size(); i += 2) EXPECT_EQ(bury(blocks[i]).found, Death::Found::done);
+    EXPECT_GE(open_dead_bytes(), blocks.size() / 2 * 80) << "or no sweep would be due";
+  });
+}
+
 TEST(Remap, ALiveBlockChangesItsSizeWhereItIsIfThatIsNoWaste) {
   in_child({}, [] {
     char* const ptr = static_cast<char*>(place(1000, 1));
