@@ -38,6 +38,8 @@ enum class Release : uint8_t {
 
 /// A block's, where it is an object of a pool (poireau.h).
 constexpr uint8_t kOfPool = UINT8_MAX;
+/// One that was freed so long ago that no more is known of it.
+constexpr uint8_t kForgotten = UINT8_MAX - 1;
 
 /// What a release says the block's size is when it says nothing.
 constexpr size_t kNoSize = SIZE_MAX;

@@ -12,7 +12,7 @@ constexpr Note kHasStack = Note{1} << 47;
 constexpr unsigned kKindAt = 32, kNameAt = 43;
 constexpr Note kAddressMask = (Note{1} << kNameAt) - 1;
 
-constexpr Kind kUnknown{0xff};
+constexpr Kind kUnknown{0xfd};
 constexpr Kind kNames[] = {kUnknown,           Kind::malloc,   Kind::calloc,        Kind::realloc,
                            Kind::reallocarray, Kind::memalign, Kind::aligned_alloc, Kind::posix_memalign,
                            Kind::valloc,       Kind::pvalloc,  Kind::_Znwm,         Kind::_Znam};
@@ -75,7 +75,7 @@ uint32_t stack_of(Note note) noexcept {
 }
 
 void look_up(tracked_alloc::Block& block) noexcept {
-  block.kind = static_cast<uint8_t>(kind_of(block.born));
+  block.kind = block.born == 0 ? kForgotten : static_cast<uint8_t>(kind_of(block.born));
   block.birth.stack = stack_of(block.born);
   if (!block.live) block.death.stack = stack_of(block.died);
 }

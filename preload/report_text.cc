@@ -46,6 +46,7 @@ Text& operator<<(Text& text, Bytes bytes) noexcept {
 }
 
 Text& operator<<(Text& text, const Block& block) noexcept {
+  if (block.kind == kForgotten) return text << "a block freed long ago";
   return text << (block.live ? "a " : "a freed ") << block.size << "-byte block from "
               << name_of(static_cast<Kind>(block.kind));
 }

@@ -136,7 +136,8 @@ def test_a_process_keeps_its_shadow_stack(preset: str, name: str) -> None:
 def test_static_tls_stays_within_a_cache_line(preset: str, name: str) -> None:
     headers = output("readelf", "-lW", product(preset, name))
     sizes = re.findall(r"^ +TLS +0x\w+ 0x\w+ 0x\w+ 0x\w+ 0x(\w+)", headers, re.MULTILINE)
-    assert sum(int(size, 16) for size in sizes) <= 64
+    faults_on_purpose = 16 if preset == "dev" else 0  # fault.h
+    assert sum(int(size, 16) for size in sizes) <= 64 + faults_on_purpose
     if name != "libpoireau.so":
         assert not sizes, "extensions count on libpoireau.so's counter"
 

@@ -111,6 +111,8 @@ def line_of(case: Case, address: str) -> str:
     if case.kind != "bad":
         return ""
     line, block, by = LINES[case.weakness]
+    if case.aged:
+        line = line.replace("a freed BLOCK", "(?:a freed BLOCK|a block freed long ago)")
     return line.replace("AT", address).replace("BLOCK", block).replace("BY", by)
 
 
