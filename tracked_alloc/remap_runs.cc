@@ -65,6 +65,7 @@ void count_gone(Run& run) noexcept {
   sums.dead.fetch_sub(rounded(run, run.blocks) * capacity, std::memory_order_relaxed);
   sums.single.fetch_sub(single * capacity, std::memory_order_relaxed);
   sums.moved.fetch_add(run.blocks - single, std::memory_order_relaxed);
+  sums.moved_bytes.fetch_add(run.blocks * capacity, std::memory_order_relaxed);
   sources[run.shape].churn.fetch_add(uint64_t{1} << run.shift, std::memory_order_relaxed);
 }
 
