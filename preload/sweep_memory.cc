@@ -10,6 +10,7 @@
 #include "preload/real.h"
 #include "preload/sweep_kernel.h"
 #include "tracked_alloc/homes.h"
+#include "tracked_alloc/records.h"
 
 extern "C" {
 [[gnu::visibility("hidden")]] extern const char __ehdr_start[], _end[];
@@ -242,7 +243,7 @@ bool Walk::blocks() noexcept {
   if (!begun()) return true;
   bool whole = true;
   region::for_each([&](region::Id, Record& record) {
-    if (!whole || !record.live()) return;
+    if (!whole || !record.live() || records::lies_elsewhere(record)) return;
     const size_t size = std::max(record.size, record.room);
     const Area block{Area::Kind::block, record.address, record.address + size};
     if (size <= kPiece) {

@@ -724,6 +724,27 @@ int in_fork(const std::function<void()>& body) {
   return status;
 }
 
+TEST(Remap, WhatTheParentWroteMeanwhileIsNoErrorInACopyThatIsMadeLate) {
+  in_child({}, [] {
+    char* const ptr = static_cast<char*>(place(100));
+    int ends[2];
+    ASSERT_EQ(pipe(ends), 0);
+    const pid_t child = fork();
+    if (child == 0) {
+      char byte;
+      ASSERT_EQ(read(ends[0], &byte, 1), 1);
+      const bool copied = after_fork_in_child(false, []() noexcept {});
+      _exit(!copied || inspect(number(ptr)).first != 0 || bury(ptr).damage.first != 0);
+    }
+    ASSERT_TRUE(resize(ptr, 106, 2));
+    std::memset(ptr, 1, 106);
+    ASSERT_EQ(write(ends[1], "", 1), 1);
+    int status = -1;
+    ASSERT_EQ(waitpid(child, &status, 0), child);
+    EXPECT_EQ(status, 0);
+  });
+}
+
 TEST(Remap, AGrandchildHasWhatTheChildAllocated) {
   in_child({}, [] {
     ASSERT_EQ(bury(place(100)).found, Death::Found::done);  // others of its run are there to be given out
