@@ -75,7 +75,7 @@ uint64_t add(std::atomic<uint64_t> Counters::*counter, uint64_t amount = 1) noex
 
 /// What stacks and single closings may take: so much at first, so that short programs have all of them, then a share
 /// of the CPU time.
-constinit Budget stacks{5'000, 10'000}, closings{3'000, 50'000};
+constinit Budget stacks{5'000, 10'000}, closings{3'000, 20'000};
 
 /// A birth or a death, with its stack if that can be afforded.
 notes::Note note_of(Kind kind, const void* caller) noexcept {
