@@ -52,8 +52,8 @@ def test_extensions_are_seen_exactly_as_bare(program, run_bare, run_preloaded, a
     assert "there" in bare.stdout or allocator == "glibc"
 
 
-# argument: MAKER RELEASE ORDER, the order of alignment (a), size (s) and count (c) in what the maker takes, and of size and
-# alignment in what the release takes. Says where the blocks lie, and reads a freed one.
+# MAKER RELEASE ORDER: of alignment (a), size (s) and count (c) in what the maker takes, and of size and alignment in what
+# the release takes behind the block. Says where the blocks lie, and reads a freed one.
 OWN_NAMES = r"""
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -64,7 +64,8 @@ OWN_NAMES = r"""
 typedef void* (*Function)(long, long, long);
 static long given(char what, long size) { return what == 's' ? size : what == 'a' ? 64 : what == 'c' ? 1 : 0; }
 int main(int count, char** argument) {
-  const Function make = (Function)dlsym(RTLD_DEFAULT, argument[1]), release = (Function)dlsym(RTLD_DEFAULT, argument[2]);
+  const Function make = (Function)dlsym(RTLD_DEFAULT, argument[1]);
+  const Function release = (Function)dlsym(RTLD_DEFAULT, argument[2]);
   const char *made = argument[3], *released = strchr(made, ',') + 1;
   if (make == NULL || release == NULL) return !!puts("absent");
   char* block = malloc(1);
