@@ -54,6 +54,9 @@ auto value(const Option& option) noexcept {
   return option.load(std::memory_order_relaxed);
 }
 
+constexpr uint64_t kNowAndThen = 128;  // allocations, or releases: then somebody looks what is due
+constexpr size_t kPage = tracked_alloc::region::kPage;
+
 /// Counted by threads that don't meet.
 struct alignas(64) Counters {
   std::atomic<uint64_t> resized, released, of_2_mib, of_1_gib, guarded, guarded_bytes, unprotected;
@@ -319,6 +322,9 @@ void* allocate(const Request& asked) noexcept {
   if (request.size <= remap::kMost && request.alignment <= remap::kMostAlignment && remap::begun()) [[likely]] {
     void* const home = remap::allocate(
         {request.size, request.alignment, note_of(request.kind, request.caller), zeroes(request.kind)}, stripe());
+    // Who never frees is to be reached, too. Pages of addresses count themselves.
+    if (reinterpret_cast<uintptr_t>(home) % (kNowAndThen * kPage) < kPage) [[unlikely]]
+      sampled::pass_by();
     return home != nullptr ? home : go_without(is_exhausted);
   }
   return allocate_large(request);
@@ -350,7 +356,6 @@ bool release(void* ptr, Release with, size_t size, const void* caller) noexcept 
   Death death = take(ptr, caller);
   if (death.found != Death::Found::done) [[unlikely]]
     return refuse(death, ptr, with, caller);
-  constexpr uint64_t kNowAndThen = 128;
   if (add(&Counters::released) % kNowAndThen == 0) [[unlikely]]
     sampled::pass_by();
   if (may_be_wrong(death, with, size)) [[unlikely]]
