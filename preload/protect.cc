@@ -257,6 +257,18 @@ std::string_view say_why_not() noexcept {
   return {};
 }
 
+remap::Dump wanted_dump() noexcept {
+  switch (value(options.core)) {
+    case Core::include:
+      return remap::Dump::blocks;
+    case Core::once:
+      return remap::Dump::arena;
+    case Core::exclude:
+      break;
+  }
+  return remap::Dump::none;
+}
+
 remap::Engine wanted_engine() noexcept {
   switch (value(options.guard_mechanism)) {
     case GuardMechanism::automatic:
@@ -280,10 +292,8 @@ void arm() noexcept {
   std::string_view why_not = say_why_not();
   if (why_not.empty()) {
     stop::prepare();
-    const bool begun = remap::begin({.engine = wanted_engine(),
-                                     .seed = process::next_seed(),
-                                     .dump = value(options.core) == Core::include,
-                                     .refused = say_refused});
+    const bool begun = remap::begin(
+        {.engine = wanted_engine(), .seed = process::next_seed(), .dump = wanted_dump(), .refused = say_refused});
     if (!begun && !all) why_not = "there can be no remapped homes here";
     if (!begun && all && tracked_alloc::mechanism() == tracked_alloc::pages::Mechanism::none)
       why_not = "there are neither remapped homes here nor guard pages";

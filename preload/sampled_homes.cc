@@ -232,7 +232,7 @@ void prepare_homes() noexcept {
       .placement = static_cast<tracked_alloc::Placement>(value(options.placement)),
       .mechanism = static_cast<tracked_alloc::pages::Mechanism>(value(options.guard_mechanism)),
       .open = sandbox::state() == sandbox::State::open,
-      .dump = value(options.core) == Core::include,
+      .dump = value(options.core) != Core::exclude,
       .keep = value(options.keep),
       .seed = process::next_seed(),
       .guards_gone = say_guards_are_gone,

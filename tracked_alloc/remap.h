@@ -40,10 +40,13 @@ enum class Refusal : uint8_t {
   kinds
 };
 
+/// What core dumps have of it: each block's page; the memory that these share, once; nothing.
+enum class Dump : uint8_t { blocks, arena, none };
+
 struct Settings {
   Engine engine = Engine::automatic;
   uint64_t seed = 0;
-  bool dump = true;      // core dumps include the blocks
+  Dump dump = Dump::blocks;
   size_t addresses = 0;  // of kSize, to be used at most; 0: all
   size_t arena = 0;      // bytes of physical memory, at most; 0: as much as the machine has
   void (*refused)(Refusal why) noexcept = nullptr;
