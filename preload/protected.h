@@ -8,7 +8,7 @@
 
 #define PROTECTED_allocate(name, result, parameters, arguments, bytes, alignment)                      \
   static result protected_##name parameters {                                                          \
-    void* const home = protect::allocate({Kind::name, bytes, alignment, __builtin_return_address(0)}); \
+    void* const home = protect::allocate(Kind::name, bytes, alignment, __builtin_return_address(0));   \
     if (home != nullptr) [[likely]]                                                                    \
       return static_cast<result>(home);                                                                \
     return beneath.name arguments;                                                                     \
@@ -24,7 +24,7 @@
   static result protected_##name parameters {                                                                 \
     void* const home = (alignment_) % sizeof(void*) != 0                                                      \
                            ? nullptr                                                                          \
-                           : protect::allocate({Kind::name, bytes, alignment_, __builtin_return_address(0)}); \
+                           : protect::allocate(Kind::name, bytes, alignment_, __builtin_return_address(0));   \
     if (home == nullptr) return beneath.name arguments;                                                       \
     *out = home;                                                                                              \
     return 0;                                                                                                 \

@@ -23,6 +23,13 @@ using stripes::Stripe;
   return nullptr;
 }
 
+/// There is one.
+[[gnu::always_inline]] inline uintptr_t next_block(const Current& current, const Shape& shape) noexcept {
+  const unsigned bit = static_cast<unsigned>(std::countr_zero(current.bits));
+  const unsigned slot = slot_in(shape, current.run->number, current.number + bit);
+  return current.base + bit * size_t{shape.group} * region::kPage + slot * size_t{shape.capacity};
+}
+
 /// Blocks for the stripe, which the caller holds.
 [[gnu::cold, gnu::noinline]] bool refill(Current& current, unsigned shape, Refusal& why) noexcept {
   constexpr uint64_t kLittle = 2 << 20;
@@ -38,21 +45,15 @@ using stripes::Stripe;
     current.base = places::address_of(page);
     current.entry = places::entries + page;
     current.number = word * 64;
+    current.next = next_block(current, kShapes[shape]);
     return true;
   }
   why = Refusal::busy;
   return false;
 }
 
-/// There is one.
-uintptr_t next_block(const Current& current, const Shape& shape) noexcept {
-  const unsigned bit = static_cast<unsigned>(std::countr_zero(current.bits));
-  const unsigned slot = slot_in(shape, current.run->number, current.number + bit);
-  return current.base + bit * size_t{shape.group} * region::kPage + slot * size_t{shape.capacity};
-}
-
 /// The claim on a live block: the others see it dead, with this note. False: it was not live.
-bool claim(Entry& entry, uint64_t died) noexcept {
+[[gnu::always_inline]] inline bool claim(Entry& entry, uint64_t died) noexcept {
   for (int patience = 1 << 12; patience > 0; --patience) {
     uint64_t now = 0;
     if (entry.died.compare_exchange_strong(now, died | places::kClaimed, std::memory_order_acq_rel)) [[likely]]
@@ -65,11 +66,11 @@ bool claim(Entry& entry, uint64_t died) noexcept {
 
 }  // namespace
 
-void* allocate(const Wanted& wanted, unsigned number) noexcept {
-  unsigned shape_number = shape_for(wanted.size, wanted.alignment);
+void* allocate(size_t size, size_t alignment, Note born, bool zeroed, unsigned number) noexcept {
+  unsigned shape_number = shape_for(size, alignment);
   if (shape_number == kNoShape) [[unlikely]]
     return refused(Refusal::size);
-  if (wanted.alignment <= 16 && runs::little_lives.load(std::memory_order_relaxed))
+  if (alignment <= 16 && runs::little_lives.load(std::memory_order_relaxed))
     shape_number = kRounded[shape_number];
   const Shape& shape = kShapes[shape_number];
   Stripe* const stripe = begun() ? stripes::hold(number) : nullptr;
@@ -81,19 +82,21 @@ void* allocate(const Wanted& wanted, unsigned number) noexcept {
       stripe->held.store(false, std::memory_order_release);
       return refused(why);
     }
-  const uintptr_t block = next_block(current, shape);
+  const uintptr_t block = current.next;
   Entry& entry = current.entry[static_cast<unsigned>(std::countr_zero(current.bits)) * size_t{shape.group}];
   current.bits &= current.bits - 1;
   stripe->placed.store(stripe->placed.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-  stripe->asked.store(stripe->asked.load(std::memory_order_relaxed) + wanted.size, std::memory_order_relaxed);
-  if (current.bits != 0)  // the processor has not seen its page for long
-    __builtin_prefetch(reinterpret_cast<void*>(next_block(current, shape)), 1);
+  stripe->asked.store(stripe->asked.load(std::memory_order_relaxed) + size, std::memory_order_relaxed);
+  if (current.bits != 0) {
+    current.next = next_block(current, shape);
+    __builtin_prefetch(reinterpret_cast<void*>(current.next), 1);  // the processor has not seen its page for long
+  }
   stripe->held.store(false, std::memory_order_release);
 
   void* const ptr = reinterpret_cast<void*>(block);
-  noise::fill(block + wanted.size, blocks::end_of_noise(block, wanted.size, shape.capacity));
-  if (wanted.zeroed) std::memset(ptr, 0, wanted.size);
-  entry.born.store(wanted.born << places::kNoteShift | (shape.capacity - wanted.size), std::memory_order_relaxed);
+  noise::fill_behind(block + size, blocks::end_of_noise(block, size, shape.capacity));
+  if (zeroed) std::memset(ptr, 0, size);
+  entry.born.store(born << places::kNoteShift | (shape.capacity - size), std::memory_order_relaxed);
   entry.died.store(0, std::memory_order_release);
   return ptr;
 }
@@ -129,6 +132,30 @@ Death release(void* ptr, Note note, const Closing& closing) noexcept {
                     .place = place},
           .damage = damage,
           .closed = closed || moved};
+}
+
+Freed release_quietly(void* ptr, Note note) noexcept {
+  const uintptr_t address = reinterpret_cast<uintptr_t>(ptr);
+  const size_t page = places::page_of(address);
+  const places::Found found = places::at(page);
+  if (!found.place.there() || found.place.gone()) [[unlikely]]
+    return {};
+  const places::Spot spot = places::spot_in(found, page);
+  Entry& entry = places::entries[spot.group];
+  if (spot.block != address || !blocks::is_born(entry)) [[unlikely]]
+    return {};
+  const uint64_t died = note << places::kNoteShift | places::kDead;
+  uint64_t now = 0;
+  if (!entry.died.compare_exchange_strong(now, died | places::kClaimed, std::memory_order_acq_rel)) [[unlikely]]
+    return {};
+  const uint64_t born = entry.born.load(std::memory_order_relaxed);
+  const size_t capacity = kShapes[spot.place.shape()].capacity, size = blocks::size_of(born, capacity);
+  if (!noise::is_whole(address + size, blocks::end_of_noise(address, size, capacity))) [[unlikely]]
+    return entry.died.store(0, std::memory_order_release), Freed{};
+  entry.died.store(died, std::memory_order_release);
+  if (runs::bury(runs::run(spot.place.run()))) [[unlikely]]
+    tidy::after_move();
+  return {born, size};
 }
 
 bool resize(void* ptr, size_t size, Note born) noexcept {
