@@ -14,7 +14,7 @@ void reroute() noexcept {
   operators::protect(false);
   hooks::route();
   operators::classify();
-  if (!protect::armed()) return;
+  if (!protect::protects_all()) return;
   hooks::protect(true);
   operators::protect(true);
 }

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "preload/kinds.h"
+#include "tracked_alloc/records.h"
 #include "tracked_alloc/verdict.h"
 
 /// What a remapped block remembers of its birth and of its death, in 48 bits: the function that was called, and from
@@ -14,15 +15,16 @@ namespace poireau::notes {
 
 using tracked_alloc::remap::Note;
 
-// From the highest bit: 1, 8 bits of a Kind, 32 of a stack's number; or 0, 4 bits of a name, 43 of an address.
+// From the highest bit: 1, 8 bits of a Kind, 32 of a stack's number; or 0, 4 bits of a name below, 43 of an address; or
+// what samples have (records.h), which has its Kind where the first has it.
 constexpr Note kHasStack = Note{1} << 47;
-constexpr unsigned kKindAt = 32, kNameAt = 43;
+constexpr unsigned kKindAt = tracked_alloc::records::kKindAt, kNameAt = tracked_alloc::records::kMarkAt;
 
 constexpr Kind kUnknown{0xfd};
 inline constexpr Kind kNames[] = {kUnknown,           Kind::malloc,   Kind::calloc,        Kind::realloc,
                                   Kind::reallocarray, Kind::memalign, Kind::aligned_alloc, Kind::posix_memalign,
                                   Kind::valloc,       Kind::pvalloc,  Kind::_Znwm,         Kind::_Znam};
-static_assert(std::size(kNames) <= 16);
+static_assert(std::size(kNames) <= tracked_alloc::records::kMark);
 
 inline constexpr auto kNameOf = for_each_symbol<kKindSymbols>([](std::string_view symbol) -> uint8_t {
   if (symbol.starts_with("_Znw")) symbol = "_Znwm";
@@ -62,13 +64,15 @@ constexpr uintptr_t unpack(Note packed) noexcept {
 
 /// Of all forms of an operator it may be the first one. A value that is no Kind: unknown.
 [[nodiscard]] constexpr Kind kind_of(Note note) noexcept {
-  if ((note & kHasStack) != 0) return static_cast<Kind>(note >> kKindAt & 0xff);
+  if ((note & kHasStack) != 0 || tracked_alloc::records::is_sample(note))
+    return static_cast<Kind>(note >> kKindAt & 0xff);
   return kNames[note >> kNameAt & 0xf];
 }
 /// The number of its stack, which may be the caller alone; 0: nothing is known.
 [[nodiscard]] uint32_t stack_of(Note note) noexcept;
 
-/// Puts what the notes of a remapped block say where other blocks have it. Time and thread stay 0.
+/// Puts what the notes of a remapped block say where other blocks have it. Time and thread stay 0,
+/// except a sample's.
 void look_up(tracked_alloc::Block& block) noexcept;
 
 }  // namespace poireau::notes

@@ -21,6 +21,7 @@
 #include "preload/real.h"
 #include "preload/report.h"
 #include "preload/sampled_blocks.h"
+#include "preload/sampled_remapped.h"
 #include "preload/sampled_room.h"
 #include "preload/sandbox.h"
 #include "preload/stats.h"
@@ -28,6 +29,7 @@
 #include "preload/sweep.h"
 #include "preload/thread.h"
 #include "preload/voice.h"
+#include "tracked_alloc/records.h"
 #include "tracked_alloc/remap.h"
 
 namespace poireau::protect {
@@ -76,7 +78,7 @@ uint64_t released() noexcept {
 
 /// What stacks and single closings may take: so much at first, so that short programs have all of them, then a share
 /// of the CPU time.
-constinit Budget stacks{5'000, 10'000}, closings{3'000, 50'000};
+constinit Budget stacks{5'000, 10'000}, closings{3'000, 20'000};
 
 [[gnu::always_inline]] inline bool has_stacks() noexcept { return !stacks.spent() && value(options.stack_depth) != 0; }
 
@@ -101,7 +103,8 @@ static_assert(std::size(kReasons) == static_cast<size_t>(remap::Refusal::kinds))
 void say_refused(remap::Refusal why) noexcept {
   if (value(options.log) == LogLevel::off || why == remap::Refusal::size || why == remap::Refusal::busy) return;
   Text text = voice::line();
-  text << "some blocks are not protected: " << kReasons[static_cast<size_t>(why)];
+  text << (protects_all() ? "some blocks are not protected: " : "some samples live in slots: ")
+       << kReasons[static_cast<size_t>(why)];
   voice::say(text.view());
 }
 
@@ -184,16 +187,18 @@ void tell_damage(const Block& block, const tracked_alloc::noise::Damage& damage,
         .caller = caller});
 }
 
-[[gnu::always_inline]] inline bool is_for(notes::Note born, size_t size, Release with, size_t given_size) noexcept {
-  return (given_size == kNoSize || given_size == size) &&
-         may_release(family_of(with), family_of(notes::kind_of(born)));
+/// Whether there is more to be said of a release than that it happened.
+[[gnu::always_inline]] inline bool is_unusual(notes::Note born, size_t size, Release with, size_t given_size) noexcept {
+  return (given_size != kNoSize && given_size != size) ||
+         !may_release(family_of(with), family_of(notes::kind_of(born))) || tracked_alloc::records::is_sample(born);
 }
 
-/// A block that was live until now.
-[[gnu::cold, gnu::noinline]] void tell_of_strange_release(remap::Block freed, Release with, size_t size,
-                                                          const void* caller) noexcept {
-  freed.live = true;
-  sampled::check_release(describe(freed), with, size, caller);
+[[gnu::cold, gnu::noinline]] void tell_of(const remap::Block& freed, Release with, size_t size,
+                                          const void* caller) noexcept {
+  remap::Block before = freed;
+  before.live = true;
+  sampled::check_release(describe(before), with, size, caller);
+  if (tracked_alloc::records::is_sample(freed.born)) sampled::remapped::end(freed, name_of(with), caller);
 }
 
 [[gnu::cold, gnu::noinline]] bool refuse(const Death& death, const void* ptr, Release with,
@@ -221,15 +226,15 @@ void sweep_if_due() noexcept {
 }
 
 [[gnu::noinline]] bool release_slowly(void* ptr, Release with, size_t size, const void* caller) noexcept {
-  Death death = take(ptr, caller);
+  const Death death = take(ptr, caller);
   if (death.found != Death::Found::done) return refuse(death, ptr, with, caller);
   if (is_now_and_then(ptr)) do_what_is_due();
-  if (!is_for(death.block.born, death.block.size, with, size))
-    tell_of_strange_release(death.block, with, size, caller);
   if (death.damage.first != 0) {
-    death.block.live = true;  // it was until now
-    tell_damage(describe(death.block), death.damage, death.found_bytes, name_of(with), caller);
+    remap::Block before = death.block;
+    before.live = true;
+    tell_damage(describe(before), death.damage, death.found_bytes, name_of(with), caller);
   }
+  if (is_unusual(death.block.born, death.block.size, with, size)) tell_of(death.block, with, size, caller);
   return true;
 }
 
@@ -244,10 +249,11 @@ bool resize_in_place(const Request& request, void* ptr, size_t size_before) noex
 }
 
 /// Where it goes that can't stay; nullptr: to the real allocator.
-void* find_other_home(const Request& request, const Verdict& verdict) noexcept {
+void* find_other_home(const Request& request, const Verdict& verdict, size_t room_before) noexcept {
   if (request.size == 0) return nullptr;
   if (verdict.period != 0 && sampled::may_have_home(request))
-    if (void* const home = sampled::find_home(request, sampled::wanted_of(request, verdict, 0)); home != nullptr)
+    if (void* const home = sampled::find_home(request, sampled::wanted_of(request, verdict, room_before));
+        home != nullptr)
       return home;
   return allocate(request);
 }
@@ -302,8 +308,9 @@ remap::Engine wanted_engine() noexcept {
 
 constinit std::atomic<bool> is_armed{false};
 
-bool arm() noexcept {
-  if (armed() || !options.protect.beyond_samples() || sampled::dormant()) return false;
+void arm() noexcept {
+  const bool all = options.protect.beyond_samples();
+  if (armed() || sampled::dormant() || !(all || sampled::remapped::wanted())) return;
   std::string_view why_not = say_why_not();
   if (why_not.empty()) {
     stop::prepare();
@@ -311,20 +318,24 @@ bool arm() noexcept {
                                      .seed = process::next_seed(),
                                      .dump = value(options.core) == Core::include,
                                      .refused = say_refused});
-    if (!begun && tracked_alloc::mechanism() == tracked_alloc::pages::Mechanism::none)
+    if (!begun && !all) why_not = "there can be no remapped homes here";
+    if (!begun && all && tracked_alloc::mechanism() == tracked_alloc::pages::Mechanism::none)
       why_not = "there are neither remapped homes here nor guard pages";
     moves_in = map_of(next.malloc_usable_size) == map_of(next.realloc);
   }
   if (!why_not.empty()) {
     if (value(options.log) != LogLevel::off)
-      voice::say((voice::line() << "blocks that are not sampled are not protected: " << why_not).view());
-    return false;
+      voice::say((voice::line() << (all ? "blocks that are not sampled are not protected: " : "samples live in slots: ")
+                                << why_not)
+                     .view());
+    return;
   }
   stacks.begin();
   closings.begin();
   is_armed.store(true, std::memory_order_release);
-  return true;
 }
+
+bool protects_all() noexcept { return armed() && options.protect.beyond_samples(); }
 
 bool wants(const Request& request) noexcept {
   if (!armed() || !sampled::can_have_home(request.kind)) return false;
@@ -349,7 +360,8 @@ void* allocate(Kind kind, size_t size, size_t alignment, const void* caller) noe
   if (const void* const asker = sampled::asker(); asker != nullptr) [[unlikely]]
     caller = asker;
   const bool usual = options.protect.which() == Protect::Which::all && size <= remap::kMost && alignment == kAnyType &&
-                     armed() && remap::begun() && sampled::can_have_home(kind) && !process::is_new_child() && !has_stacks();
+                     armed() && remap::begun() && sampled::can_have_home(kind) && !process::is_new_child() &&
+                     !has_stacks();
   if (!usual) [[unlikely]]
     return allocate_slowly(kind, size, alignment, caller);
   void* const home = remap::allocate(size, kAnyType, notes::of_caller(kind, caller), zeroes(kind), stripe());
@@ -387,23 +399,26 @@ bool release(void* ptr, Release with, size_t size, const void* caller) noexcept 
     return release_slowly(ptr, with, size, caller);
   if (is_now_and_then(ptr)) [[unlikely]]
     do_what_is_due();
-  if (!is_for(freed.note(), freed.size, with, size)) [[unlikely]]
-    tell_of_strange_release({.address = reinterpret_cast<uintptr_t>(ptr),
-                             .size = freed.size,
-                             .room = freed.size,
-                             .born = freed.note(),
-                             .died = 0,
-                             .live = true,
-                             .open = true},
-                            with, size, caller);
+  if (is_unusual(freed.note(), freed.size, with, size)) [[unlikely]]
+    tell_of({.address = reinterpret_cast<uintptr_t>(ptr),
+             .size = freed.size,
+             .room = freed.size,
+             .born = freed.note(),
+             .died = 0,
+             .live = false,
+             .open = true},
+            with, size, caller);
   return true;
 }
 
 void leave(void* ptr, const Request& request) noexcept {
   const Death death = take(ptr, request.caller);
-  if (death.found != Death::Found::done)  // another thread was at it, too
+  if (death.found == Death::Found::done) {
+    sampled::remapped::end(death.block, name_of(request.kind), request.caller);
+  } else {  // another thread was at it, too
     sampled::complain(Error::resize_of_freed, claim_of(found_of(death.found, death.block), death.block, ptr), ptr,
                       name_of(request.kind), request.caller);
+  }
   sweep_if_due();
 }
 
@@ -431,17 +446,18 @@ Loan borrow(const Request& request, void* ptr) noexcept {
   bool tested = false;
   const Verdict verdict = sampled::judge_resize(request, tested);
   add(&Counters::resized);
-  if (verdict.period == 0 && request.size != 0 && wants(request) && resize_in_place(request, ptr, block.size)) {
+  const bool none_is_sample = verdict.period == 0 && !is_sampled(block.birth);
+  if (none_is_sample && request.size != 0 && wants(request) && resize_in_place(request, ptr, block.size)) {
     if (tested) sampled::settle(request, verdict, true);
     return {done, ptr};
   }
-  if (void* const home = find_other_home(request, verdict); home != nullptr) {
-    std::memcpy(home, ptr, std::min(block.size, request.size));
+  if (void* const home = find_other_home(request, verdict, is_sampled(block.birth) ? block.room : 0); home != nullptr) {
+    std::memcpy(home, ptr, std::min(block.room, request.size));
     leave(ptr, request);
     if (tested) sampled::settle(request, verdict, true);
     return {done, home};
   }
-  Loan loan{lent, sampled::lent_copy(request, ptr, block.size), ptr, 0, verdict};
+  Loan loan{lent, sampled::lent_copy(request, ptr, block.room), ptr, 0, verdict};
   loan.verdict.way = tested ? Way::real : Way::pass;
   if (loan.ptr != nullptr) return loan;
   if (tested) sampled::settle(request, verdict, false);
@@ -480,8 +496,8 @@ void refill(uint64_t now) noexcept {
 void forked() noexcept {
   if (!armed()) return;
   for (Counters& each : counters)
-    for (auto* counter : {&each.resized, &each.of_2_mib, &each.of_1_gib, &each.guarded,
-                          &each.guarded_bytes, &each.unprotected})
+    for (auto* counter :
+         {&each.resized, &each.of_2_mib, &each.of_1_gib, &each.guarded, &each.guarded_bytes, &each.unprotected})
       counter->store(0, std::memory_order_relaxed);
   placed_before = remap::placed();
   released_before = released();

@@ -48,7 +48,8 @@ inline uint64_t word_for(uintptr_t address) noexcept {
   for (; end >= begin + sizeof(uint64_t); end -= sizeof(uint64_t))
     if (word_at(end - sizeof(uint64_t)) != word_for(end - sizeof(uint64_t))) return false;
   // The highest bytes of the last word are those at the end.
-  return end == begin || (word_at(end - sizeof(uint64_t)) ^ word_for(end - sizeof(uint64_t))) >> (64 - 8 * (end - begin)) == 0;
+  return end == begin ||
+         (word_at(end - sizeof(uint64_t)) ^ word_for(end - sizeof(uint64_t))) >> (64 - 8 * (end - begin)) == 0;
 }
 
 }  // namespace poireau::tracked_alloc::noise

@@ -52,12 +52,33 @@ using stripes::Stripe;
   return false;
 }
 
-/// The claim on a live block: the others see it dead, with this note. False: it was not live.
-[[gnu::always_inline]] inline bool claim(Entry& entry, uint64_t died) noexcept {
+/// A block that was live until now.
+struct Claimed {
+  places::Spot spot;
+  Entry* entry;
+  uint64_t born, died;
+  size_t capacity, size;
+  [[nodiscard]] uintptr_t end_of_noise() const noexcept { return blocks::end_of_noise(spot.block, size, capacity); }
+};
+
+/// The others see it dead from here on, with this note. False: there is no live block.
+[[gnu::always_inline]] inline bool claim(uintptr_t address, Note note, Claimed& out) noexcept {
+  const size_t page = places::page_of(address);
+  const places::Found found = places::at(page);
+  if (!found.place.there() || found.place.gone()) return false;
+  out.spot = places::spot_in(found, page);
+  out.entry = places::entries + out.spot.group;
+  if (out.spot.block != address || !blocks::is_born(*out.entry)) return false;
+  out.died = note << places::kNoteShift | places::kDead;
   for (int patience = 1 << 12; patience > 0; --patience) {
     uint64_t now = 0;
-    if (entry.died.compare_exchange_strong(now, died | places::kClaimed, std::memory_order_acq_rel)) [[likely]]
+    if (out.entry->died.compare_exchange_strong(now, out.died | places::kClaimed, std::memory_order_acq_rel))
+        [[likely]] {
+      out.born = out.entry->born.load(std::memory_order_relaxed);
+      out.capacity = kShapes[found.place.shape()].capacity;
+      out.size = blocks::size_of(out.born, out.capacity);
       return true;
+    }
     if (now != places::kClaimed) return false;
     cpu::pause();  // somebody changes its size
   }
@@ -70,8 +91,7 @@ void* allocate(size_t size, size_t alignment, Note born, bool zeroed, unsigned n
   unsigned shape_number = shape_for(size, alignment);
   if (shape_number == kNoShape) [[unlikely]]
     return refused(Refusal::size);
-  if (alignment <= 16 && runs::little_lives.load(std::memory_order_relaxed))
-    shape_number = kRounded[shape_number];
+  if (alignment <= 16 && runs::little_lives.load(std::memory_order_relaxed)) shape_number = kRounded[shape_number];
   const Shape& shape = kShapes[shape_number];
   Stripe* const stripe = begun() ? stripes::hold(number) : nullptr;
   if (stripe == nullptr) [[unlikely]]
@@ -103,59 +123,48 @@ void* allocate(size_t size, size_t alignment, Note born, bool zeroed, unsigned n
 
 Death release(void* ptr, Note note, const Closing& closing) noexcept {
   const uintptr_t address = reinterpret_cast<uintptr_t>(ptr);
-  const places::Spot spot = owns(address) ? places::spot_of(address) : places::Spot{};
-  Entry& entry = places::entries[spot.group];
-  const uint64_t died = note << places::kNoteShift | places::kDead;
-  if (!spot.place.there() || spot.block != address || spot.place.gone() || !blocks::is_born(entry) ||
-      !claim(entry, died)) [[unlikely]]
-    return blocks::describe_failure(spot, address);
-  const Shape& shape = kShapes[spot.place.shape()];
-  Run& run = runs::run(spot.place.run());
-  const uint64_t born = entry.born.load(std::memory_order_relaxed);
-  const size_t size = blocks::size_of(born, shape.capacity);
-  const size_t place = runs::slot_offset(run, spot.number);
-  const noise::Damage damage = noise::look(address + size, blocks::end_of_noise(address, size, shape.capacity));
+  Claimed block;
+  if (!owns(address) || !claim(address, note, block)) [[unlikely]]
+    return blocks::describe_failure(owns(address) ? places::spot_of(address) : places::Spot{}, address);
+  const size_t size = block.size;
+  Run& run = runs::run(block.spot.place.run());
+  Death death{.found = Death::Found::done,
+              .block = {.address = address,
+                        .size = size,
+                        .room = size,
+                        .born = block.born >> places::kNoteShift,
+                        .died = note,
+                        .live = false,
+                        .open = false,
+                        .place = runs::slot_offset(run, block.spot.number)},
+              .damage = noise::look(address + size, block.end_of_noise())};
+  if (death.damage.first != 0)
+    std::memcpy(death.found_bytes, reinterpret_cast<const void*>(death.damage.first),
+                std::min(death.damage.bytes, sizeof death.found_bytes));
   if (closing.zero) std::memset(ptr, 0, size);
-  const bool closed = closing.now && engines::close(run, spot.number);
-  entry.died.store(died | (closed ? uint64_t{places::kClosed} : 0), std::memory_order_release);
+  const bool closed = closing.now && engines::close(run, block.spot.number);
+  block.entry->died.store(block.died | (closed ? uint64_t{places::kClosed} : 0), std::memory_order_release);
   const bool moved = runs::bury(run);
   if (moved) [[unlikely]]
     tidy::after_move();
-  return {.found = Death::Found::done,
-          .block = {.address = address,
-                    .size = size,
-                    .room = size,
-                    .born = born >> places::kNoteShift,
-                    .died = note,
-                    .live = false,
-                    .open = !closed && !moved,
-                    .place = place},
-          .damage = damage,
-          .closed = closed || moved};
+  death.closed = closed || moved;
+  death.block.open = !death.closed;
+  return death;
 }
 
 Freed release_quietly(void* ptr, Note note) noexcept {
   const uintptr_t address = reinterpret_cast<uintptr_t>(ptr);
-  const size_t page = places::page_of(address);
-  const places::Found found = places::at(page);
-  if (!found.place.there() || found.place.gone()) [[unlikely]]
+  Claimed block;
+  if (!claim(address, note, block)) [[unlikely]]
     return {};
-  const places::Spot spot = places::spot_in(found, page);
-  Entry& entry = places::entries[spot.group];
-  if (spot.block != address || !blocks::is_born(entry)) [[unlikely]]
+  if (!noise::is_whole(address + block.size, block.end_of_noise())) [[unlikely]] {
+    block.entry->died.store(0, std::memory_order_release);
     return {};
-  const uint64_t died = note << places::kNoteShift | places::kDead;
-  uint64_t now = 0;
-  if (!entry.died.compare_exchange_strong(now, died | places::kClaimed, std::memory_order_acq_rel)) [[unlikely]]
-    return {};
-  const uint64_t born = entry.born.load(std::memory_order_relaxed);
-  const size_t capacity = kShapes[spot.place.shape()].capacity, size = blocks::size_of(born, capacity);
-  if (!noise::is_whole(address + size, blocks::end_of_noise(address, size, capacity))) [[unlikely]]
-    return entry.died.store(0, std::memory_order_release), Freed{};
-  entry.died.store(died, std::memory_order_release);
-  if (runs::bury(runs::run(spot.place.run()))) [[unlikely]]
+  }
+  block.entry->died.store(block.died, std::memory_order_release);
+  if (runs::bury(runs::run(block.spot.place.run()))) [[unlikely]]
     tidy::after_move();
-  return {born, size};
+  return {block.born, block.size};
 }
 
 bool resize(void* ptr, size_t size, Note born) noexcept {

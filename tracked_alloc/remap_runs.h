@@ -108,6 +108,7 @@ struct Sums {
   std::atomic<uint64_t> lengthened;               // of frames that are
   std::atomic<uint64_t> retiring;                 // of frames of which runs are retired, and not all
   std::atomic<uint64_t> physical;                 // of frames that have been used
+  std::atomic<uint64_t> moved_bytes;              // of runs, ever
   std::atomic<uint64_t> moved, closed, recycled;  // blocks, ever
   std::atomic<uint64_t> refused[static_cast<size_t>(Refusal::kinds)];
 };

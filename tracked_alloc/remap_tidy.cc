@@ -11,6 +11,7 @@ namespace poireau::tracked_alloc::remap {
 namespace {
 
 constinit std::atomic<uint64_t> moves{0};
+constinit std::atomic<uint64_t> moved_then{0}, physical_then{0};  // when frames were last looked at
 
 constexpr uint64_t kMib = 1 << 20;
 
@@ -29,7 +30,14 @@ void after_move() noexcept {
   if (moves.fetch_add(1, std::memory_order_relaxed) % kSeldom != 0) return;
   const uint64_t physical = load(runs::sums.physical), handed = load(runs::sums.handed);
   places::forget(std::max(physical / 8, kMib));
-  if (less(physical, handed) > live_bytes() / 4 + kMib) runs::trim_frames(runs::Trim::rested);
+  if (less(physical, handed) <= live_bytes() / 4 + kMib) return;
+  // What is given back and soon wanted again costs more than most else. A frame has rested if nobody used it while
+  // twice as much as there is has come and gone; but who takes new memory is to have that of idle ones.
+  const uint64_t moved = load(runs::sums.moved_bytes);
+  if (less(moved, load(moved_then)) < 2 * physical && physical <= load(physical_then)) return;
+  runs::trim_frames(runs::Trim::rested);
+  moved_then.store(moved, std::memory_order_relaxed);
+  physical_then.store(load(runs::sums.physical), std::memory_order_relaxed);
 }
 
 void place_nothing() noexcept { ready.store(false, std::memory_order_release); }
