@@ -55,6 +55,8 @@ auto value(const Option& option) noexcept {
   return option.load(std::memory_order_relaxed);
 }
 
+constexpr size_t kPage = tracked_alloc::region::kPage;
+
 /// Counted by threads that don't meet.
 struct alignas(64) Counters {
   std::atomic<uint64_t> resized, of_2_mib, of_1_gib, guarded, guarded_bytes, unprotected;
@@ -216,25 +218,35 @@ void sweep_if_due() noexcept {
     sweep::run();
 }
 
-/// What is to be done now and then: when one block of 128 pages is freed.
-[[gnu::always_inline]] inline bool is_now_and_then(const void* freed) noexcept {
-  return reinterpret_cast<uintptr_t>(freed) / tracked_alloc::region::kPage % 128 == 0;
+/// Whether it is time to look what is due: when one block of so many pages comes, or goes. Pages of addresses count
+/// themselves, and who never frees is to be reached, too.
+[[gnu::always_inline]] inline bool is_now_and_then(const void* block) noexcept {
+  constexpr uint64_t kPages = 128;
+  return reinterpret_cast<uintptr_t>(block) % (kPages * kPage) < kPage;
 }
 [[gnu::cold, gnu::noinline]] void do_what_is_due() noexcept {
   sampled::pass_by();
   sweep_if_due();
 }
+/// Where the block is to be, or not.
+[[gnu::always_inline]] inline void* given(void* home) noexcept {
+  if (home == nullptr) [[unlikely]]
+    return go_without(is_exhausted);
+  if (is_now_and_then(home)) [[unlikely]]
+    sampled::pass_by();
+  return home;
+}
 
 [[gnu::noinline]] bool release_slowly(void* ptr, Release with, size_t size, const void* caller) noexcept {
   const Death death = take(ptr, caller);
   if (death.found != Death::Found::done) return refuse(death, ptr, with, caller);
-  if (is_now_and_then(ptr)) do_what_is_due();
   if (death.damage.first != 0) {
     remap::Block before = death.block;
     before.live = true;
     tell_damage(describe(before), death.damage, death.found_bytes, name_of(with), caller);
   }
   if (is_unusual(death.block.born, death.block.size, with, size)) tell_of(death.block, with, size, caller);
+  if (is_now_and_then(ptr)) do_what_is_due();
   return true;
 }
 
@@ -352,8 +364,7 @@ bool wants(const Request& request) noexcept {
   if (!wants(request) || !std::has_single_bit(alignment)) return nullptr;
   if (process::is_new_child()) sampled::notice_fork();
   if (size > remap::kMost || alignment > remap::kMostAlignment || !remap::begun()) return allocate_large(request);
-  void* const home = remap::allocate({size, alignment, note_of(kind, caller), zeroes(kind)}, stripe());
-  return home != nullptr ? home : go_without(is_exhausted);
+  return given(remap::allocate({size, alignment, note_of(kind, caller), zeroes(kind)}, stripe()));
 }
 
 void* allocate(Kind kind, size_t size, size_t alignment, const void* caller) noexcept {
@@ -364,8 +375,7 @@ void* allocate(Kind kind, size_t size, size_t alignment, const void* caller) noe
                      !has_stacks();
   if (!usual) [[unlikely]]
     return allocate_slowly(kind, size, alignment, caller);
-  void* const home = remap::allocate(size, kAnyType, notes::of_caller(kind, caller), zeroes(kind), stripe());
-  return home != nullptr ? home : go_without(is_exhausted);
+  return given(remap::allocate(size, kAnyType, notes::of_caller(kind, caller), zeroes(kind), stripe()));
 }
 
 void* move_in(const Request& request, void* ptr) noexcept {
@@ -397,8 +407,6 @@ bool release(void* ptr, Release with, size_t size, const void* caller) noexcept 
   const remap::Freed freed = remap::release_quietly(ptr, notes::of_caller(Kind{}, caller));
   if (!freed.done()) [[unlikely]]
     return release_slowly(ptr, with, size, caller);
-  if (is_now_and_then(ptr)) [[unlikely]]
-    do_what_is_due();
   if (is_unusual(freed.note(), freed.size, with, size)) [[unlikely]]
     tell_of({.address = reinterpret_cast<uintptr_t>(ptr),
              .size = freed.size,
@@ -408,6 +416,8 @@ bool release(void* ptr, Release with, size_t size, const void* caller) noexcept 
              .live = false,
              .open = true},
             with, size, caller);
+  if (is_now_and_then(ptr)) [[unlikely]]
+    do_what_is_due();
   return true;
 }
 

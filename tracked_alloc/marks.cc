@@ -109,26 +109,6 @@ class Judge {
   unsigned closing_ = 0, closing_count_ = 0;  // kept blocks of the run that are to be closed
 };
 
-/// Which blocks of a frame's runs live: eight words a run.
-[[gnu::section(".lbss")]] constinit uint64_t alive[256][runs::kWords]{};
-
-/// Returns whether any do.
-bool find_live(const runs::Frame& frame, unsigned opened) noexcept {
-  bool any = false;
-  for (unsigned r = 0; r < opened; ++r) {
-    const Run& run = runs::run(frame.first_run + r);
-    const size_t first = run.first.load(std::memory_order_acquire);
-    for (unsigned word = 0; word < runs::kWords; ++word) {
-      uint64_t bits = 0;
-      const unsigned end = first == 0 ? 0 : std::min<unsigned>(run.blocks, word * 64 + 64);
-      for (unsigned n = word * 64; n < end; ++n) bits |= uint64_t{blocks::is_live(runs::entry_of(run, n))} << n % 64;
-      alive[r][word] = bits;
-      any = any || bits != 0;
-    }
-  }
-  return any;
-}
-
 /// The bytes of a live block that are in memory at all: to read the others would make them.
 template <typename Visit>
 void for_each_piece(size_t offset, size_t size, bool sparse, Visit&& visit) noexcept {
@@ -141,21 +121,37 @@ void for_each_piece(size_t offset, size_t size, bool sparse, Visit&& visit) noex
   }
 }
 
-uint64_t see_frame(const runs::Frame& frame) noexcept {
-  const Shape& shape = kShapes[frame.shape];
-  const unsigned opened = std::min(frame.opened.load(std::memory_order_acquire) & 0xffff, shape.slots);
-  if (opened == 0 || !find_live(frame, opened)) return 0;
-  const bool sparse = shape.group > 1 && !arena::swaps();
+/// A live block's place in the arena. As many as share a word of their run are asked for before the first is looked at:
+/// to wait for each in turn takes most of the time.
+struct Lying {
+  size_t offset, size;
+};
+[[gnu::section(".lbss")]] constinit Lying asked_for[64]{};
+
+unsigned ask_for(const Run& run, unsigned word) noexcept {
+  constexpr size_t kSoon = 256, kLine = 64;  // the processor sees to the rest
+  const Shape& shape = runs::shape_of(run);
+  unsigned count = 0;
+  for (unsigned n = word * 64; n < std::min<unsigned>(run.blocks, word * 64 + 64); ++n) {
+    const Entry& entry = runs::entry_of(run, n);
+    if (!blocks::is_live(entry)) continue;
+    const size_t size = blocks::size_of(entry.born.load(std::memory_order_relaxed), shape.capacity);
+    const size_t offset = runs::slot_offset(run, n);
+    if (size > shape.capacity) continue;  // the run has become another's meanwhile, and no block of it lived
+    asked_for[count++] = {offset, size};
+    for (size_t at = 0; at < std::min(size, kSoon); at += kLine) __builtin_prefetch(arena::read(offset + at));
+  }
+  return count;
+}
+
+uint64_t see_run(const Run& run, bool swaps) noexcept {
+  const bool sparse = runs::shape_of(run).group > 1 && !swaps;
   uint64_t bytes = 0;
-  for (unsigned n = 0; n < runs::run(frame.first_run).blocks; ++n) {
-    for (unsigned r = 0; r < opened; ++r) {
-      if ((alive[r][n / 64] >> n % 64 & 1) == 0) continue;
-      const Run& run = runs::run(frame.first_run + r);
-      const size_t size = blocks::size_of(runs::entry_of(run, n).born.load(std::memory_order_relaxed), shape.capacity);
-      for_each_piece(runs::slot_offset(run, n), size, sparse, [](auto piece) { see_all(piece); });
+  for (unsigned word = 0; word * 64 < run.blocks; ++word)
+    for (const auto [offset, size] : std::span(asked_for, ask_for(run, word))) {
+      for_each_piece(offset, size, sparse, [](auto piece) { see_all(piece); });
       bytes += size;
     }
-  }
   return bytes;
 }
 
@@ -187,8 +183,10 @@ void see_all(std::span<const std::byte> bytes) noexcept {
 
 uint64_t see_live_blocks() noexcept {
   uint64_t bytes = 0;
-  const uint32_t end = runs::frame_count.load(std::memory_order_acquire);
-  for (uint32_t i = 0; i < end; ++i) bytes += see_frame(runs::frames[i]);
+  const bool swaps = arena::swaps();
+  runs::for_each([&](const Run& run) {
+    if (run.first.load(std::memory_order_acquire) != 0) bytes += see_run(run, swaps);
+  });
   return bytes;
 }
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
 import sys
+import time
 
 import pytest
 
 from tests import traces
+from tests.conftest import clean_environment
+from tests.control_client import Client, name_of
 
 from .conftest import under
 
@@ -234,3 +238,33 @@ def test_samples_live_in_slots_where_there_is_no_other_home(freed, run_preloaded
     assert uses(done) == 1
     said = re.findall(rf"{freed.name}\S*: samples live in slots: (.*)", done.stderr)
     assert said == ["there can be no remapped homes here"]
+
+
+SLOW = r"""
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+int main(int count, char** argument) {
+  for (long i = 0;; ++i, usleep(1000)) {
+    void* volatile block = malloc(40);
+    if (count > 1) free(block);
+    if (i == 300) puts("on its way"), fflush(stdout);
+  }
+}
+"""
+
+
+@pytest.mark.parametrize("arguments", [[], ["and free"]])
+def test_who_allocates_little_and_may_never_free_answers_soon(compile_c, library, arguments):
+    env = clean_environment(**ALL, POIREAU_SINK="none", LD_PRELOAD=str(library))
+    program = [compile_c(SLOW, ["-fno-builtin", "-w"]), *arguments]
+    with subprocess.Popen(program, env=env, stdout=subprocess.PIPE) as process:
+        try:
+            process.stdout.readline()
+            began = time.monotonic()
+            with Client(name_of(process.pid)) as client:
+                client.ask("stats")
+                client.ask("set", "revoke", "immediate")
+            assert time.monotonic() - began < 5  # some 0.3 s; a period of bytes would take 13
+        finally:
+            process.kill()
