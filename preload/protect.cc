@@ -279,12 +279,14 @@ void check(const Block& block, const Request& request) noexcept {
                 request.caller);
 }
 
-/// The first thread's, near whose stack nothing is mapped. Beside another's there may be somebody's blocks.
+/// The first thread's, near whose stack nothing is mapped, whoever asks. Beside another's there may be somebody's
+/// blocks.
 bool is_on_stack(const void* ptr) noexcept {
-  constexpr uintptr_t kMost = 64 << 20;
+  constexpr uintptr_t kMost = 64 << 20, kLikely = 8 << 20;
   const auto at = reinterpret_cast<uintptr_t>(ptr), here = reinterpret_cast<uintptr_t>(__builtin_frame_address(0));
   const uintptr_t top = getauxval(AT_RANDOM);
-  return here < top && top - here < kMost && at >= here && at < top;
+  const uintptr_t bottom = here < top && top - here < kMost ? here : top - kLikely;
+  return at >= bottom && at < top;
 }
 
 /// A file's data. An allocator may have blocks in its own.

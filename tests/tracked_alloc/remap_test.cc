@@ -30,7 +30,7 @@ int status_of(const std::function<void()>& body) {
   fflush(nullptr);
   const pid_t child = fork();
   if (child == 0) {
-    alarm(60);
+    alarm(600);
     body();
     fflush(nullptr);
     _exit(::testing::Test::HasFailure() ? 1 : 0);
