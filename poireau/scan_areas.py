@@ -2,7 +2,8 @@
 
 Read is all memory of the process's own: its private pages, whatever may be done with them (read-only pages that were
 written before, too), and what anonymous memory it shares, as far as that is small. Not read: sampled blocks' homes
-(they are looked into as blocks; remapped ones both ways), what is the library's own, and files and devices that are shared.
+(they are looked into as blocks; remapped ones both ways), what is the library's own, and files and devices that are
+shared.
 """
 
 from __future__ import annotations

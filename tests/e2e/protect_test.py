@@ -293,7 +293,8 @@ int main(void) {
 @pytest.mark.parametrize("how", [{**ALL, "POIREAU_SAMPLE_PERIOD": "10K"}, REMAPPED], ids=["protected", "remapped"])
 def test_what_protected_blocks_point_at_is_not_lost(compile_c, library, tmp_path, how):
     env = clean_environment(**how, POIREAU_TRACE=str(tmp_path), LD_PRELOAD=str(library))
-    with subprocess.Popen([compile_c(HELD, ["-g", "-fno-builtin", "-w"])], env=env, stdout=subprocess.PIPE) as process:
+    program = compile_c(HELD, ["-g", "-fno-builtin", "-w"])
+    with subprocess.Popen([program], env=env, stdout=subprocess.PIPE) as process:
         try:
             process.stdout.readline()
             time.sleep(1)
