@@ -145,6 +145,14 @@ def test_the_mechanism_of_guard_pages_is_named_with_its_reason(
     assert only(list(guards.examine(said, used, tmp_path)), "guards") == finding
 
 
+@pytest.mark.parametrize(
+    ("said", "option"), [("protecting all", "protect = all"), ("samples remapped", "placement = remap")]
+)
+def test_the_engine_of_remapped_homes_is_named_with_its_option(said: str, option: str) -> None:
+    found = guards.examine(f"guards by markers, {said} by userfaultfd", None)
+    assert only(list(found), option).text == "by userfaultfd: userfaultfd closes freed blocks one by one"
+
+
 def test_a_mechanism_that_was_asked_for_in_vain_is_noted() -> None:
     finding = only(list(guards.examine("guards by none,", "userfaultfd")), "guards")
     assert finding.level == NOTE and "asks for userfaultfd" in finding.text
