@@ -54,7 +54,7 @@ CXX: Layers = {
     ),
     "faults": ("preload/faults.*", "base config tables facts real stack report sweep tracked_alloc"),
     "sampled": (
-        "preload/sampled* preload/protect.* preload/protect_budget.* preload/control.h",
+        "preload/sampled* preload/protect.* preload/protect_* preload/control.h",
         "base config tables facts callers sampler bootstrap real stack events journal report faults governor sweep "
         "tracked_alloc",
     ),
