@@ -98,26 +98,6 @@ class Judge {
   Outcome& outcome_;
 };
 
-/// Which blocks of a frame's runs live: eight words a run.
-[[gnu::section(".lbss")]] constinit uint64_t alive[256][runs::kWords]{};
-
-/// Returns whether any do.
-bool find_live(const runs::Frame& frame, unsigned opened) noexcept {
-  bool any = false;
-  for (unsigned r = 0; r < opened; ++r) {
-    const Run& run = runs::run(frame.first_run + r);
-    const size_t first = run.first.load(std::memory_order_acquire);
-    for (unsigned word = 0; word < runs::kWords; ++word) {
-      uint64_t bits = 0;
-      const unsigned end = first == 0 ? 0 : std::min<unsigned>(run.blocks, word * 64 + 64);
-      for (unsigned n = word * 64; n < end; ++n) bits |= uint64_t{blocks::is_live(runs::entry_of(run, n))} << n % 64;
-      alive[r][word] = bits;
-      any = any || bits != 0;
-    }
-  }
-  return any;
-}
-
 /// The bytes of a live block that are in memory at all: to read the others would make them.
 template <typename Visit>
 void for_each_piece(size_t offset, size_t size, bool sparse, Visit&& visit) noexcept {
@@ -130,20 +110,17 @@ void for_each_piece(size_t offset, size_t size, bool sparse, Visit&& visit) noex
   }
 }
 
-uint64_t see_frame(const runs::Frame& frame) noexcept {
-  const Shape& shape = kShapes[frame.shape];
-  const unsigned opened = std::min(frame.opened.load(std::memory_order_acquire) & 0xffff, shape.slots);
-  if (opened == 0 || !find_live(frame, opened)) return 0;
+uint64_t see_run(const Run& run) noexcept {
+  const Shape& shape = runs::shape_of(run);
   const bool sparse = shape.group > 1 && !arena::swaps();
   uint64_t bytes = 0;
-  for (unsigned n = 0; n < runs::run(frame.first_run).blocks; ++n) {
-    for (unsigned r = 0; r < opened; ++r) {
-      if ((alive[r][n / 64] >> n % 64 & 1) == 0) continue;
-      const Run& run = runs::run(frame.first_run + r);
-      const size_t size = blocks::size_of(runs::entry_of(run, n).born.load(std::memory_order_relaxed), shape.capacity);
-      for_each_piece(runs::slot_offset(run, n), size, sparse, [](auto piece) { see_all(piece); });
-      bytes += size;
-    }
+  for (unsigned n = 0; n < run.blocks; ++n) {
+    const Entry& entry = runs::entry_of(run, n);
+    if (!blocks::is_live(entry)) continue;
+    const size_t size = blocks::size_of(entry.born.load(std::memory_order_relaxed), shape.capacity);
+    if (size > shape.capacity) continue;  // the run has become another's meanwhile, and no block of it lived
+    for_each_piece(runs::slot_offset(run, n), size, sparse, [](auto piece) { see_all(piece); });
+    bytes += size;
   }
   return bytes;
 }
@@ -176,8 +153,9 @@ void see_all(std::span<const std::byte> bytes) noexcept {
 
 uint64_t see_live_blocks() noexcept {
   uint64_t bytes = 0;
-  const uint32_t end = runs::frame_count.load(std::memory_order_acquire);
-  for (uint32_t i = 0; i < end; ++i) bytes += see_frame(runs::frames[i]);
+  runs::for_each([&](const Run& run) {
+    if (run.first.load(std::memory_order_acquire) != 0) bytes += see_run(run);
+  });
   return bytes;
 }
 

@@ -47,8 +47,8 @@ using stripes::Stripe;
 /// There is one.
 uintptr_t next_block(const Current& current, const Shape& shape) noexcept {
   const unsigned bit = static_cast<unsigned>(std::countr_zero(current.bits));
-  const unsigned slot = slot_in(shape, current.run->number, current.number + bit);
-  return current.base + bit * size_t{shape.group} * region::kPage + slot * size_t{shape.capacity};
+  return current.base + bit * size_t{shape.group} * region::kPage +
+         offset_in(shape, current.run->lane, current.number + bit);
 }
 
 /// The claim on a live block: the others see it dead, with this note. False: it was not live.

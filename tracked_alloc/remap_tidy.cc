@@ -24,11 +24,10 @@ uint64_t less(uint64_t whole, uint64_t part) noexcept { return whole - std::min(
 namespace tidy {
 
 void after_move() noexcept {
-  constexpr uint64_t kSeldom = 64;
-  if (moves.fetch_add(1, std::memory_order_relaxed) % kSeldom != 0) return;
-  const uint64_t physical = load(runs::sums.physical), handed = load(runs::sums.handed);
-  places::forget(std::max(physical / 8, kMib));
-  if (less(physical, handed) > live_bytes() / 4 + kMib) runs::trim_frames(runs::Trim::rested);
+  constexpr uint64_t kSeldom = 16, kVerySeldom = 4096;
+  const uint64_t count = moves.fetch_add(1, std::memory_order_relaxed);
+  if (count % kSeldom == 0) places::forget(std::max(load(slabs::physical) / 16, kMib / 2));
+  if (count % kVerySeldom == 0 && runs::much_is_idle()) runs::trim_runs(runs::Trim::rested);
 }
 
 void place_nothing() noexcept { ready.store(false, std::memory_order_release); }
@@ -86,16 +85,18 @@ Standing standing() noexcept {
   out.moved = load(runs::sums.moved);
   out.closed = load(runs::sums.closed);
   out.recycled = load(runs::sums.recycled);
-  out.frames = runs::frame_count.load(std::memory_order_relaxed);
+  out.frames = load(runs::sums.frames);
   out.mappings = arena::mappings();
-  out.arena_bytes = load(runs::sums.physical);
-  out.table_bytes = places::table_bytes() + runs::end_of_runs() * sizeof(runs::Run) + out.frames * sizeof(runs::Frame);
+  out.arena_bytes = load(slabs::physical);
+  out.table_bytes = places::table_bytes() +
+                    runs::end_of_runs() * (sizeof(runs::Run) + sizeof(runs::Frame) / kMostSlots) +
+                    slabs::count.load(std::memory_order_relaxed) * sizeof(slabs::Slab);
   out.addresses = places::used_bytes();
   for (size_t i = 0; i < static_cast<size_t>(Refusal::kinds); ++i) out.refused[i] = load(runs::sums.refused[i]);
   return out;
 }
 
-void trim() noexcept { runs::trim_frames(runs::Trim::idle); }
+void trim() noexcept { runs::trim_runs(runs::Trim::idle); }
 
 void seal(bool wanted) noexcept {
   arena::seal(wanted);
