@@ -15,7 +15,7 @@ enum class SampleBy : uint8_t { bytes, calls };
 enum class LogLevel : uint8_t { off, error, info, debug };
 enum class Deepbind : uint8_t { strip, keep };
 enum class Runtimes : uint8_t { step_aside, sample };
-enum class Placement : uint8_t { slots, gib };
+enum class Placement : uint8_t { slots, gib, remap };
 enum class GuardMechanism : uint8_t { automatic, markers, userfaultfd, mprotect, none };
 enum class OnError : uint8_t { go_on, report, abort };
 enum class Core : uint8_t { include, exclude };
@@ -124,7 +124,7 @@ inline constexpr std::string_view kChoices<Deepbind> = "one of strip, keep";
 template <>
 inline constexpr std::string_view kChoices<Runtimes> = "one of step_aside, sample";
 template <>
-inline constexpr std::string_view kChoices<Placement> = "one of slots, gib";
+inline constexpr std::string_view kChoices<Placement> = "one of slots, gib, remap";
 template <>
 inline constexpr std::string_view kChoices<GuardMechanism> = "one of auto, markers, userfaultfd, mprotect, none";
 template <>

@@ -22,7 +22,7 @@ _ENGINES = {  # of remapped homes -> what it gives
     "guards": (NOTE, "blocks can't share memory here: each has pages of its own, with guards"),
     "none": (NOTE, "no block can be protected here"),
 }  # fmt: skip
-_ENGINE = re.compile(r"\bprotecting all by (\w+)")
+_ENGINE = re.compile(r"\b(protecting all|samples remapped) by (\w+)")
 _USED = re.compile(r"\bguards by (\w+)")
 
 
@@ -33,8 +33,9 @@ def examine(said: str, forced: str | None, root: Path = Path("/")) -> Iterator[F
         yield _mechanism(used[1], forced)
     engine = _ENGINE.search(said)
     if engine is not None:
-        level, reason = _ENGINES.get(engine[1], (OK, "as the library says"))
-        yield Finding(level, "protect = all", f"by {engine[1]}: {reason}")
+        level, reason = _ENGINES.get(engine[2], (OK, "as the library says"))
+        name = "protect = all" if engine[1] == "protecting all" else "placement = remap"
+        yield Finding(level, name, f"by {engine[2]}: {reason}")
     mappings = _read(root / "proc/sys/vm/max_map_count")
     yield Finding(OK, "mappings", f"at most {mappings or 'an unknown number'} a process")
     if _read(root / "proc/sys/vm/overcommit_memory") == "2":

@@ -4,11 +4,12 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/utsname.h>
 #include <time.h>
 
-#include <array>
+#include <type_traits>
 
 constinit poireau::calls::Function poireau_calls[poireau::calls::kCalls]{};
 
@@ -129,7 +130,35 @@ constexpr char kNames[] =
 #undef CALL
     ;
 
+/// The number that a text begins with; where it is none, there is no system call of that name.
+consteval size_t number_in(const char* text) {
+  size_t number = 0;
+  for (const char* at = text; *at != '\0'; ++at) {
+    if (*at < '0' || *at > '9') return SIZE_MAX;
+    number = 10 * number + static_cast<size_t>(*at - '0');
+  }
+  return number;
+}
+
+#define IN_TEXT(...) #__VA_ARGS__
+#define TEXT_OF(...) IN_TEXT(__VA_ARGS__)
+constexpr auto kRawCalls = [] {
+  std::remove_const_t<decltype(poireau_raw_calls)> calls{};
+  uint8_t call = 0;
+#define CALL(name, ...) \
+  ++call;               \
+  if (constexpr size_t raw = number_in(TEXT_OF(SYS_##name)); raw < calls.size()) calls[raw] = call;
+#include "preload/syscalls.def"
+#undef CALL
+  return calls;
+}();
+
 }  // namespace
+}  // namespace poireau::calls
+
+constinit const std::array<uint8_t, 512> poireau_raw_calls = poireau::calls::kRawCalls;
+
+namespace poireau::calls {
 
 Call describe(size_t number) noexcept {
   const size_t begin = kTable.first[number] & (kNullFails - 1), end = kTable.first[number + 1] & (kNullFails - 1);

@@ -1,4 +1,5 @@
 #pragma once
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -40,6 +41,11 @@ constexpr size_t kCalls = 0
 #undef CALL
     ;
 
+/// What is added to a call's number where the program asks for it by syscall(2), under the kernel's number. All that
+/// are not in the table (vfork, clone, rt_sigreturn, ...) pass untouched.
+constexpr size_t kRaw = 256;
+static_assert(kCalls < kRaw);
+
 /// An argument as registers and the stack hold it. What a function doesn't know of it doesn't look at.
 using Words = uint64_t[kParameters];
 using Function = int64_t (*)(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t);
@@ -50,3 +56,5 @@ void resolve() noexcept;
 }  // namespace poireau::calls
 
 extern "C" [[gnu::visibility("hidden")]] poireau::calls::Function poireau_calls[poireau::calls::kCalls];
+/// By the kernel's number: the call's, plus one; 0: none.
+extern "C" [[gnu::visibility("hidden")]] const std::array<uint8_t, 512> poireau_raw_calls;

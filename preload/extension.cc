@@ -9,12 +9,13 @@ using namespace poireau;
 
 namespace {
 
-void reroute() noexcept {
+void reroute(void (*also)() noexcept) noexcept {
   hooks::protect(false);
   operators::protect(false);
   hooks::route();
   operators::classify();
-  if (!protect::armed()) return;
+  also();
+  if (!protect::protects_all()) return;
   hooks::protect(true);
   operators::protect(true);
 }
@@ -39,6 +40,10 @@ extern "C" const Extension* poireau_extension() {
       .repay = sampled::repay,
       .place = sampled::place,
       .move_in = sampled::move_in,
+      .protects_all = protect::protects_all,
+      .allocate_protected = protect::allocate,
+      .move_in_protected = protect::move_in,
+      .is_no_block = protect::is_no_block,
   };
   return &extension;
 }

@@ -1,6 +1,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
 
 #include "preload/sampled.h"
 
@@ -11,8 +12,10 @@ struct Extension {
   uint64_t version;  // kExtensionVersion, or they don't fit
   ptrdiff_t gap_offset;
   int64_t region_floor;
-  bool ready;                  // else ask again later
-  void (*reroute)() noexcept;  // the allocator's functions may now come by the extension's hooks: try them again
+  bool ready;  // else ask again later
+  // The allocator's functions may now come by the extension's hooks: tries them again, and calls `also` while malloc is
+  // the allocator's.
+  void (*reroute)(void (*also)() noexcept) noexcept;
   sampled::Verdict (*judge)(const sampled::Request&) noexcept;
   void (*settle)(const sampled::Request&, const sampled::Verdict&, bool granted) noexcept;
   void (*afterwards)(const sampled::Request&) noexcept;
@@ -22,8 +25,13 @@ struct Extension {
   void (*repay)(const sampled::Request&, const sampled::Loan&, bool) noexcept;
   void* (*place)(const sampled::Request&, const sampled::Verdict&) noexcept;
   void* (*move_in)(const sampled::Request&, const sampled::Verdict&, void*) noexcept;
+  // protect.h
+  bool (*protects_all)() noexcept;
+  void* (*allocate_protected)(const sampled::Request&) noexcept;
+  void* (*move_in_protected)(const sampled::Request&, void*) noexcept;
+  bool (*is_no_block)(const void*, std::string_view, const void*) noexcept;
 };
-constexpr uint64_t kExtensionVersion = 2;
+constexpr uint64_t kExtensionVersion = 3;
 
 }  // namespace poireau
 

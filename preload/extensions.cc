@@ -2,6 +2,7 @@
 
 #include "preload/extension.h"
 #include "preload/module.h"
+#include "preload/protected.h"
 #include "preload/reentry.h"
 #include "preload/shapes.h"
 #include "preload/symbols.h"
@@ -76,9 +77,26 @@ void* move_in(const Request& request, const Verdict& verdict, void* ptr) noexcep
 }
 
 }  // namespace sampled
+
+namespace protect {
+
+void* allocate(const sampled::Request& request) noexcept {
+  return shim.load(std::memory_order_relaxed)->allocate_protected(request);
+}
+
+void* move_in(const sampled::Request& request, void* ptr) noexcept {
+  return shim.load(std::memory_order_relaxed)->move_in_protected(request, ptr);
+}
+
+bool is_no_block(const void* ptr, std::string_view function, const void* caller) noexcept {
+  return shim.load(std::memory_order_relaxed)->is_no_block(ptr, function, caller);
+}
+
+}  // namespace protect
 }  // namespace poireau
 
-#define HOOK_ROW(shape, library, ...) SHAPE_##shape(__VA_ARGS__)
+#define PROTECTED_answer(...)
+#define HOOK_ROW(shape, library, ...) SHAPE_##shape(__VA_ARGS__) PROTECTED_##shape(__VA_ARGS__)
 #include "preload/rows.h"
 
 namespace poireau {
@@ -104,6 +122,18 @@ void route() noexcept {
 #ifndef POIREAU_EXTENSION_dlmalloc
 #include "preload/rows.h"
 #endif
+#undef HOOK_ROW
+}
+
+void protect_all() noexcept {
+  [[maybe_unused]] constexpr bool on = true;
+  beneath = real;
+// Also what comes by us again, for that may be where nothing is placed.
+#undef ARM_allocate
+#define ARM_allocate ARM_ROW
+#define ARM_answer(name)
+#define HOOK_ROW(shape, library, name, ...) ARM_##shape(name)
+#include "preload/rows.h"
 }
 
 /// Resolves our functions, and takes up with libpoireau.so once it is ready.
@@ -118,9 +148,9 @@ void connect() noexcept {
     if (found->version == kExtensionVersion && found->ready) {
       gap_offset = found->gap_offset;
       tracked_alloc::region_floor = found->region_floor;
-      found->reroute();
-      route();
+      found->reroute(route);
       shim.store(found, std::memory_order_release);
+      if (found->protects_all()) protect_all();
     }
   }
   connecting.store(false);

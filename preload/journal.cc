@@ -12,6 +12,7 @@
 #include "preload/sink.h"
 #include "preload/thread.h"
 #include "preload/trace.h"
+#include "tracked_alloc/records.h"
 
 namespace poireau::journal {
 namespace {
@@ -59,6 +60,16 @@ void tell_listeners(const event::Any& event, uint32_t stack, std::span<const uin
   greet_listeners();
   prepare(Audience::listeners, stack, frames, thread);
   sink::emit(event);
+}
+
+/// The home of the block that is at this address, or was the last there; false: none that has a record.
+bool find_home(uintptr_t address, Id& id) noexcept {
+  if (Block known; tracked_alloc::remap::owns(address))
+    return tracked_alloc::records::id_of(tracked_alloc::remap::find(address).block.born, id) &&
+           tracked_alloc::records::find(id, address, known);
+  const auto place = tracked_alloc::region::find(address);
+  id = place.id;
+  return place.ours;
 }
 
 template <typename Event>
@@ -143,10 +154,8 @@ void erred(const Error& error) noexcept {
   event.thread = thread_number();
   event.time = clock::nanoseconds(clock::ticks());
   event.frames = error.frames;
-  if (error.block != 0)
-    if (const auto place = tracked_alloc::region::find(error.block);
-        place.ours && is_sampled(record_of(place.id).birth))
-      event.id = number_of(place.id, record_of(place.id));
+  if (Id id; error.block != 0 && find_home(error.block, id) && is_sampled(record_of(id).birth))
+    event.id = number_of(id, record_of(id));
   if (sink::listens(event::Type::error)) tell_listeners(event, 0, event.frames, event.thread);
   if (!trace::wanted()) return;
   const trace::Turn turn;
@@ -169,13 +178,13 @@ void noted(std::string_view name, std::string_view value) noexcept {
 }
 
 bool kept(uintptr_t block) noexcept {
-  const auto place = tracked_alloc::region::find(block);
-  if (!place.ours || !tracked_alloc::region::exists(place.id)) return false;
-  const Record& record = record_of(place.id);
+  Id home;
+  if (!find_home(block, home) || !tracked_alloc::region::exists(home)) return false;
+  const Record& record = record_of(home);
   const Block there = describe(record);
   if (!there.live || there.address != block) return false;
   char id[kMostDigits];
-  const char* const end = write_number(id, number_of(place.id, record), 16);
+  const char* const end = write_number(id, number_of(home, record), 16);
   noted("keep", {id, end});
   return true;
 }

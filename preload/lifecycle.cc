@@ -59,7 +59,8 @@ bool advance(Phase from, Phase to) noexcept { return phase.compare_exchange_stro
 /// Blocks that are not sampled are protected from here on, if they are to be. Where we are part of the program, as soon
 /// as libc is all there.
 void protect_all() noexcept {
-  if (!protect::arm()) return;
+  protect::arm();
+  if (!protect::protects_all()) return;
   hooks::protect(true);
   operators::protect(true);
 }
@@ -69,7 +70,7 @@ void watch_calls() noexcept {
   const SyscallCheck check = options.syscall_check.load(std::memory_order_relaxed);
   if (sampled::dormant())
     wraps::watch_calls(none);
-  else if (protect::armed())
+  else if (protect::protects_all() || (protect::armed() && check == SyscallCheck::on))
     wraps::watch_calls(check == SyscallCheck::off ? passing : all);
   else
     wraps::watch_calls(check == SyscallCheck::on ? failures : none);
@@ -113,7 +114,8 @@ void introduce(std::string_view sleeping) noexcept {
   if (tracked_alloc::begun())
     text << ", stacks by " << stack::unwinder() << ", guards by "
          << std::string_view(tracked_alloc::pages::name_of(tracked_alloc::mechanism()));
-  if (protect::armed()) text << ", protecting all by " << protect::engine();
+  if (protect::armed())
+    text << (protect::protects_all() ? ", protecting all by " : ", samples remapped by ") << protect::engine();
   if (!in_the_open()) text << "; in a seccomp sandbox";
   voice::say(text.view());
 }
@@ -128,7 +130,8 @@ void configure() noexcept {
   const std::string_view sleeping = reason_to_sleep(secure);
   if (!sleeping.empty())
     sampled::set_dormant();
-  else if (governor::guard() != kGuardOff || options.protect.beyond_samples())
+  else if (governor::guard() != kGuardOff || options.protect.beyond_samples() ||
+           options.placement.load(std::memory_order_relaxed) == Placement::remap)
     faults::expect_guards();
   if (!secure) trace::look_at_environment(environ);
   journal::set_allocator(module_of(reinterpret_cast<const void*>(next.malloc)).path);

@@ -3,20 +3,25 @@
 #include <iterator>
 
 #include "preload/depot.h"
+#include "tracked_alloc/records.h"
 
 namespace poireau::notes {
 namespace {
 
-// From the highest bit: 1, 8 bits of a Kind, 32 of a stack's number; or 0, 4 bits of a name below, 43 of an address.
+// From the highest bit: 1, 8 bits of a Kind, 32 of a stack's number; or 0, 4 bits of a name below, 43 of an address; or
+// what samples have (records.h), which has its Kind where the first has it.
+namespace records = tracked_alloc::records;
+using tracked_alloc::Block;
+
 constexpr Note kHasStack = Note{1} << 47;
-constexpr unsigned kKindAt = 32, kNameAt = 43;
+constexpr unsigned kKindAt = records::kKindAt, kNameAt = records::kMarkAt;
 constexpr Note kAddressMask = (Note{1} << kNameAt) - 1;
 
 constexpr Kind kUnknown{0xfd};
 constexpr Kind kNames[] = {kUnknown,           Kind::malloc,   Kind::calloc,        Kind::realloc,
                            Kind::reallocarray, Kind::memalign, Kind::aligned_alloc, Kind::posix_memalign,
                            Kind::valloc,       Kind::pvalloc,  Kind::_Znwm,         Kind::_Znam};
-static_assert(std::size(kNames) <= 16);
+static_assert(std::size(kNames) <= records::kMark);
 
 constexpr auto kNameOf = for_each_symbol<kKindSymbols>([](std::string_view symbol) -> uint8_t {
   if (symbol.starts_with("_Znw")) symbol = "_Znwm";
@@ -64,20 +69,28 @@ Note of_stack(Kind kind, uint32_t stack) noexcept {
 }
 
 Kind kind_of(Note note) noexcept {
-  if ((note & kHasStack) != 0) return static_cast<Kind>(note >> kKindAt & 0xff);
+  if ((note & kHasStack) != 0 || records::is_sample(note)) return static_cast<Kind>(note >> kKindAt & 0xff);
   return kNames[note >> kNameAt & 0xf];
 }
 
 uint32_t stack_of(Note note) noexcept {
   if ((note & kHasStack) != 0) return static_cast<uint32_t>(note);
+  if (records::is_sample(note)) return 0;
   const uintptr_t caller = unpack(note & kAddressMask);
   return caller == 0 ? 0 : depot::intern({&caller, 1});
 }
 
-void look_up(tracked_alloc::Block& block) noexcept {
+void look_up(Block& block) noexcept {
   block.kind = block.born == 0 ? kForgotten : static_cast<uint8_t>(kind_of(block.born));
   block.birth.stack = stack_of(block.born);
   if (!block.live) block.death.stack = stack_of(block.died);
+  tracked_alloc::region::Id id;
+  Block known;
+  if (!records::id_of(block.born, id) || !records::find(id, block.address, known)) return;
+  block.size = known.size;
+  block.alignment_log2 = known.alignment_log2;
+  block.birth = known.birth;
+  if (!block.live && !known.live) block.death = known.death;
 }
 
 }  // namespace poireau::notes

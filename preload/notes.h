@@ -19,7 +19,8 @@ using tracked_alloc::remap::Note;
 /// The number of its stack, which may be the caller alone; 0: nothing is known.
 [[nodiscard]] uint32_t stack_of(Note note) noexcept;
 
-/// Puts what the notes of a remapped block say where other blocks have it. Time and thread stay 0.
+/// Puts what the notes of a remapped block say where other blocks have it. Time and thread stay 0,
+/// except a sample's.
 void look_up(tracked_alloc::Block& block) noexcept;
 
 }  // namespace poireau::notes

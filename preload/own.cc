@@ -10,6 +10,7 @@
 #include "preload/sampled.h"
 #include "preload/stats.h"
 #include "preload/trace.h"
+#include "tracked_alloc/records.h"
 #include "tracked_alloc/remap.h"
 #include "tracked_alloc/tracked_alloc.h"
 
@@ -78,7 +79,8 @@ int find(uintptr_t address, poireau_block& out) {
   if (tracked_alloc::remap::owns(address)) {
     const auto [found, block, offset] = tracked_alloc::remap::find(address);
     if (found == tracked_alloc::remap::Answer::Found::nowhere) return 0;
-    return tell(out, block.address, block.size, kOfArena | block.place, POIREAU_PROTECTED, !block.live);
+    const int origin = tracked_alloc::records::is_sample(block.born) ? POIREAU_SAMPLED : POIREAU_PROTECTED;
+    return tell(out, block.address, block.size, kOfArena | block.place, origin, !block.live);
   }
   if (!tracked_alloc::owns(reinterpret_cast<const void*>(address))) return 0;
   const auto [finding, block, offset] = tracked_alloc::judge_access(address);

@@ -20,6 +20,7 @@
 #include "preload/real.h"
 #include "preload/report.h"
 #include "preload/sampled_blocks.h"
+#include "preload/sampled_remapped.h"
 #include "preload/sampled_room.h"
 #include "preload/sandbox.h"
 #include "preload/stats.h"
@@ -27,6 +28,7 @@
 #include "preload/sweep.h"
 #include "preload/thread.h"
 #include "preload/voice.h"
+#include "tracked_alloc/records.h"
 #include "tracked_alloc/remap.h"
 
 namespace poireau::protect {
@@ -52,6 +54,9 @@ auto value(const Option& option) noexcept {
   return option.load(std::memory_order_relaxed);
 }
 
+constexpr uint64_t kNowAndThen = 128;  // allocations, or releases: then somebody looks what is due
+constexpr size_t kPage = tracked_alloc::region::kPage;
+
 /// Counted by threads that don't meet.
 struct alignas(64) Counters {
   std::atomic<uint64_t> resized, released, of_2_mib, of_1_gib, guarded, guarded_bytes, unprotected;
@@ -70,7 +75,7 @@ uint64_t add(std::atomic<uint64_t> Counters::*counter, uint64_t amount = 1) noex
 
 /// What stacks and single closings may take: so much at first, so that short programs have all of them, then a share
 /// of the CPU time.
-constinit Budget stacks{5'000, 10'000}, closings{3'000, 50'000};
+constinit Budget stacks{5'000, 10'000}, closings{3'000, 20'000};
 
 /// A birth or a death, with its stack if that can be afforded.
 notes::Note note_of(Kind kind, const void* caller) noexcept {
@@ -93,7 +98,8 @@ static_assert(std::size(kReasons) == static_cast<size_t>(remap::Refusal::kinds))
 void say_refused(remap::Refusal why) noexcept {
   if (value(options.log) == LogLevel::off || why == remap::Refusal::size || why == remap::Refusal::busy) return;
   Text text = voice::line();
-  text << "some blocks are not protected: " << kReasons[static_cast<size_t>(why)];
+  text << (protects_all() ? "some blocks are not protected: " : "some samples live in slots: ")
+       << kReasons[static_cast<size_t>(why)];
   voice::say(text.view());
 }
 
@@ -209,10 +215,11 @@ bool resize_in_place(const Request& request, void* ptr, size_t size_before) noex
 }
 
 /// Where it goes that can't stay; nullptr: to the real allocator.
-void* find_other_home(const Request& request, const Verdict& verdict) noexcept {
+void* find_other_home(const Request& request, const Verdict& verdict, size_t room_before) noexcept {
   if (request.size == 0) return nullptr;
   if (verdict.period != 0 && sampled::may_have_home(request))
-    if (void* const home = sampled::find_home(request, sampled::wanted_of(request, verdict, 0)); home != nullptr)
+    if (void* const home = sampled::find_home(request, sampled::wanted_of(request, verdict, room_before));
+        home != nullptr)
       return home;
   return allocate(request);
 }
@@ -265,8 +272,9 @@ remap::Engine wanted_engine() noexcept {
 
 }  // namespace
 
-bool arm() noexcept {
-  if (armed() || !options.protect.beyond_samples() || sampled::dormant()) return false;
+void arm() noexcept {
+  const bool all = options.protect.beyond_samples();
+  if (armed() || sampled::dormant() || !(all || sampled::remapped::wanted())) return;
   std::string_view why_not = say_why_not();
   if (why_not.empty()) {
     stop::prepare();
@@ -274,22 +282,26 @@ bool arm() noexcept {
                                      .seed = process::next_seed(),
                                      .dump = value(options.core) == Core::include,
                                      .refused = say_refused});
-    if (!begun && tracked_alloc::mechanism() == tracked_alloc::pages::Mechanism::none)
+    if (!begun && !all) why_not = "there can be no remapped homes here";
+    if (!begun && all && tracked_alloc::mechanism() == tracked_alloc::pages::Mechanism::none)
       why_not = "there are neither remapped homes here nor guard pages";
     moves_in = map_of(next.malloc_usable_size) == map_of(next.realloc);
   }
   if (!why_not.empty()) {
     if (value(options.log) != LogLevel::off)
-      voice::say((voice::line() << "blocks that are not sampled are not protected: " << why_not).view());
-    return false;
+      voice::say((voice::line() << (all ? "blocks that are not sampled are not protected: " : "samples live in slots: ")
+                                << why_not)
+                     .view());
+    return;
   }
   stacks.begin();
   closings.begin();
   is_armed.store(true, std::memory_order_release);
-  return true;
 }
 
 bool armed() noexcept { return is_armed.load(std::memory_order_relaxed); }
+
+bool protects_all() noexcept { return armed() && options.protect.beyond_samples(); }
 
 bool wants(const Request& request) noexcept {
   if (!armed() || !sampled::can_have_home(request)) return false;
@@ -310,6 +322,9 @@ void* allocate(const Request& asked) noexcept {
   if (request.size <= remap::kMost && request.alignment <= remap::kMostAlignment && remap::begun()) [[likely]] {
     void* const home = remap::allocate(
         {request.size, request.alignment, note_of(request.kind, request.caller), zeroes(request.kind)}, stripe());
+    // Who never frees is to be reached, too. Pages of addresses count themselves.
+    if (reinterpret_cast<uintptr_t>(home) % (kNowAndThen * kPage) < kPage) [[unlikely]]
+      sampled::pass_by();
     return home != nullptr ? home : go_without(is_exhausted);
   }
   return allocate_large(request);
@@ -341,22 +356,25 @@ bool release(void* ptr, Release with, size_t size, const void* caller) noexcept 
   Death death = take(ptr, caller);
   if (death.found != Death::Found::done) [[unlikely]]
     return refuse(death, ptr, with, caller);
-  constexpr uint64_t kNowAndThen = 128;
   if (add(&Counters::released) % kNowAndThen == 0) [[unlikely]]
     sampled::pass_by();
   if (may_be_wrong(death, with, size)) [[unlikely]]
     tell_what_is_wrong(death, with, size, caller);
+  if (tracked_alloc::records::is_sample(death.block.born)) [[unlikely]]
+    sampled::remapped::end(death.block, name_of(with), caller);
   sweep_if_due();
   return true;
 }
 
 void leave(void* ptr, const Request& request) noexcept {
   const Death death = take(ptr, request.caller);
-  if (death.found == Death::Found::done)
+  if (death.found == Death::Found::done) {
     add(&Counters::released);
-  else  // another thread was at it, too
+    sampled::remapped::end(death.block, name_of(request.kind), request.caller);
+  } else {  // another thread was at it, too
     sampled::complain(Error::resize_of_freed, claim_of(found_of(death.found, death.block), death.block, ptr), ptr,
                       name_of(request.kind), request.caller);
+  }
   sweep_if_due();
 }
 
@@ -384,17 +402,18 @@ Loan borrow(const Request& request, void* ptr) noexcept {
   bool tested = false;
   const Verdict verdict = sampled::judge_resize(request, tested);
   add(&Counters::resized);
-  if (verdict.period == 0 && request.size != 0 && wants(request) && resize_in_place(request, ptr, block.size)) {
+  const bool none_is_sample = verdict.period == 0 && !is_sampled(block.birth);
+  if (none_is_sample && request.size != 0 && wants(request) && resize_in_place(request, ptr, block.size)) {
     if (tested) sampled::settle(request, verdict, true);
     return {done, ptr};
   }
-  if (void* const home = find_other_home(request, verdict); home != nullptr) {
-    std::memcpy(home, ptr, std::min(block.size, request.size));
+  if (void* const home = find_other_home(request, verdict, is_sampled(block.birth) ? block.room : 0); home != nullptr) {
+    std::memcpy(home, ptr, std::min(block.room, request.size));
     leave(ptr, request);
     if (tested) sampled::settle(request, verdict, true);
     return {done, home};
   }
-  Loan loan{lent, sampled::lent_copy(request, ptr, block.size), ptr, 0, verdict};
+  Loan loan{lent, sampled::lent_copy(request, ptr, block.room), ptr, 0, verdict};
   loan.verdict.way = tested ? Way::real : Way::pass;
   if (loan.ptr != nullptr) return loan;
   if (tested) sampled::settle(request, verdict, false);

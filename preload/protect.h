@@ -6,14 +6,17 @@
 #include "preload/sampled.h"
 #include "tracked_alloc/verdict.h"
 
-/// Protection of blocks that are not sampled (the option `protect`): each gets a remapped home, or a guarded one if it
-/// is large, and no event. The hot path stays as it is: what the hooks jump to (real.h) are then functions of ours.
+/// Protection of blocks that are not sampled (the options `protect`, and `placement` for those that are): each gets a
+/// remapped home, or a guarded one if it is large, and no event. The hot path stays as it is: what the hooks jump to
+/// (real.h) are then functions of ours.
 namespace poireau::protect {
 
-/// Makes everything ready, if the options want it. Once, by lifecycle.cc; true: the hooks are to be told.
-[[nodiscard]] bool arm() noexcept;
-/// Whether any are. Set once, before the program's first thread of its own, or never.
+/// Makes everything ready, if the options want it. Once, by lifecycle.cc.
+void arm() noexcept;
+/// Whether there are such homes. Set once, before the program's first thread of its own, or never.
 [[nodiscard]] bool armed() noexcept;
+/// Whether they are not for samples only: then the hooks are to be told.
+[[nodiscard]] bool protects_all() noexcept;
 
 /// Whether such a block is to be protected.
 [[nodiscard]] bool wants(const sampled::Request& request) noexcept;
@@ -41,7 +44,7 @@ void check_all() noexcept;
 void refill(uint64_t now) noexcept;
 void forked() noexcept;
 
-/// Since the process began, or was forked. Requests that were not sampled, and resizes of remapped blocks.
+/// Since the process began, or was forked. Requests that got remapped homes or were not sampled.
 struct Totals {
   uint64_t allocations, allocated_bytes, reallocations, deallocations;
   uint64_t of_2_mib, of_1_gib;  // allocations of so many bytes or more

@@ -14,6 +14,7 @@
 #include "preload/module.h"
 #include "preload/protect.h"
 #include "preload/real.h"
+#include "preload/sampled_remapped.h"
 #include "preload/sampled_room.h"
 #include "preload/sandbox.h"
 #include "preload/stack.h"
@@ -44,7 +45,7 @@ auto value(const Option& option) noexcept {
 
 /// Where all blocks are protected, what is freed stays closed as long as there are addresses.
 tracked_alloc::quarantine::Limits limits(uint64_t second) noexcept {
-  if (protect::armed()) return {SIZE_MAX, SIZE_MAX, 0};
+  if (protect::protects_all()) return {SIZE_MAX, SIZE_MAX, 0};
   return {value(options.quarantine_size), value(options.quarantine_slots),
           std::min(value(options.quarantine_seconds), kForever) * second};
 }
@@ -102,7 +103,9 @@ Wanted wanted_of(const Request& request, const Verdict& verdict, size_t before) 
 }
 
 void* find_home(const Request& request, const Wanted& wanted) noexcept {
-  const tracked_alloc::Home home = tracked_alloc::allocate(wanted, policy(protect::wants(request)));
+  if (void* const block = remapped::place(request, wanted); block != nullptr) return block;
+  const bool large = remapped::wanted() && request.size > tracked_alloc::remap::kMost;
+  const tracked_alloc::Home home = tracked_alloc::allocate(wanted, policy(large || protect::wants(request)));
   if (home.block != nullptr) {
     journal::born(home);
     return home.block;

@@ -34,8 +34,9 @@ inline size_t sum(size_t count, const size_t* sizes) noexcept {
   return bytes;
 }
 
-/// What MALLOCX_ALIGN and MALLOCX_LG_ALIGN leave in the flags.
-constexpr size_t jemalloc_alignment(int flags) noexcept { return size_t{1} << (flags & 63); }
+/// What MALLOCX_ALIGN and MALLOCX_LG_ALIGN leave in the flags. With MALLOCX_ARENA none, for which nobody has a home:
+/// all that is in an arena may be released with it.
+constexpr size_t jemalloc_alignment(int flags) noexcept { return flags >> 20 != 0 ? 0 : size_t{1} << (flags & 63); }
 
 /// What the cold twins have in common: a request that the hot path did not pass on.
 struct Attempt {
@@ -96,21 +97,22 @@ Result answer_of([[maybe_unused]] void* ptr, size_t usable, [[maybe_unused]] siz
 // The twin is tail-called, so its return address is the program's. It takes the charge back first: whatever happens
 // from then on, the thread's state is one that it can go on with.
 //
-// real.name == through_name: what is asked for comes by us again under another name, in some sizes at least, and is
-// counted there; where it isn't, it is counted after the fact.
-#define HOOK_TWIN(shape, name, result, parameters, arguments, bytes, alignment, ptr, in_home, granted)       \
-  HOOK_EXPORT result name parameters;                                                                        \
-  HOOK_COLD result through_##name parameters;                                                                \
-  HOOK_COLD result sampled_##name parameters {                                                               \
-    uncharge(bytes);                                                                                         \
-    Attempt attempt(Kind::name, bytes, alignment, __builtin_return_address(0), real.name == through_##name); \
-    const Attempt::Step step = attempt.begin(Attempt::Shape::shape, ptr);                                    \
-    if (step == Attempt::Step::again) return name arguments;                                                 \
-    if (step == Attempt::Step::answered) return in_home;                                                     \
-    result const got = (attempt.through ? next.name : real.name)arguments;                                   \
-    attempt.end(granted);                                                                                    \
-    return got;                                                                                              \
-  }                                                                                                          \
+// real.name, or what is beneath it, == through_name: what is asked for comes by us again under another name, in some
+// sizes at least, and is counted there; where it isn't, it is counted after the fact.
+#define HOOK_TWIN(shape, name, result, parameters, arguments, bytes, alignment, ptr, in_home, granted) \
+  HOOK_EXPORT result name parameters;                                                                  \
+  HOOK_COLD result through_##name parameters;                                                          \
+  HOOK_COLD result sampled_##name parameters {                                                         \
+    uncharge(bytes);                                                                                   \
+    const bool through = real.name == through_##name || beneath.name == through_##name;                \
+    Attempt attempt(Kind::name, bytes, alignment, __builtin_return_address(0), through);               \
+    const Attempt::Step step = attempt.begin(Attempt::Shape::shape, ptr);                              \
+    if (step == Attempt::Step::again) return name arguments;                                           \
+    if (step == Attempt::Step::answered) return in_home;                                               \
+    result const got = (attempt.through ? next.name : real.name)arguments;                             \
+    attempt.end(granted);                                                                              \
+    return got;                                                                                        \
+  }                                                                                                    \
   HOOK_COLD result through_##name parameters { return sampled_##name arguments; }
 #define SHAPE_allocate(name, result, parameters, arguments, bytes, alignment)         \
   HOOK_TWIN(allocate, name, result, parameters, arguments, bytes, alignment, nullptr, \

@@ -178,6 +178,7 @@ Step call_in_all(uint32_t now) noexcept {
       at += length;
     }
   }
+  if (size < 0) step = Step::failed;
   // Should one end meanwhile, others may be missing in the list.
   sys::EntryInfo info;
   if (step == Step::done && (sys::entry_info(directory, "", info) != 0 || info.names != listed + 2)) step = Step::again;
@@ -212,7 +213,7 @@ bool stop_all(uint64_t deadline) noexcept {
   for (;;) {
     const Step step = call_in_all(now);
     if (step == Step::done) return true;
-    if (step == Step::failed || !wait_for_all(now, deadline)) return false;
+    if (step == Step::failed || !wait_for_all(now, deadline) || clock::ticks() > deadline) return false;
   }
 }
 

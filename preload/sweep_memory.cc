@@ -10,6 +10,7 @@
 #include "preload/real.h"
 #include "preload/sweep_kernel.h"
 #include "tracked_alloc/homes.h"
+#include "tracked_alloc/records.h"
 
 extern "C" {
 [[gnu::visibility("hidden")]] extern const char __ehdr_start[], _end[];
@@ -20,6 +21,12 @@ namespace {
 
 using tracked_alloc::region::kPage;
 
+/// Our region, but for what the program's first requests got.
+constexpr uintptr_t kOurs[][2] = {
+    {tracked_alloc::kRegion, tracked_alloc::region::kArena},
+    {tracked_alloc::region::kArena + tracked_alloc::region::kArenaSize,
+     tracked_alloc::kRegion + tracked_alloc::kRegionSize},
+};
 constexpr size_t kPiece = 64 << 10;
 [[gnu::section(".lbss")]] constinit char text[16 << 10];
 [[gnu::section(".lbss")]] constinit sys::PageRange ranges[512];
@@ -50,6 +57,8 @@ class Walk {
 
  private:
   bool mappings() noexcept;
+  bool mappings_by_query(int maps, bool& works) noexcept;
+  bool mappings_by_line(int maps) noexcept;
   bool blocks() noexcept;
   bool line(std::string_view line) noexcept;
   bool outside_of_ours(const Area& area) noexcept;
@@ -82,10 +91,37 @@ uintptr_t take_number(std::string_view& from) noexcept {
 bool Walk::mappings() noexcept {
   const int file = sys::open_to_read("/proc/self/maps");
   if (file < 0) return false;
+  bool queries = true;
+  const bool whole = mappings_by_query(file, queries) || (!queries && mappings_by_line(file));
+  sys::close(file);
+  return whole;
+}
+
+/// Ours, which may be thousands, are passed over.
+bool Walk::mappings_by_query(int maps, bool& works) noexcept {
+  sys::Mapping found{};
+  uintptr_t at = 0;
+  int error;
+  while ((error = sys::find_mapping(maps, at, found, {text, 256})) == 0) {
+    const bool readable = (found.access & sys::kMappingRead) != 0, shared = (found.access & sys::kMappingShared) != 0;
+    const bool others = shared && (found.access & sys::kMappingWrite) == 0;
+    if (readable && !others && !std::string_view(text).starts_with("[v") &&
+        !outside_of_ours({Area::Kind::memory, found.begin, found.end, shared, found.file}))
+      return false;
+    at = found.end;
+    for (const auto& [begin, end] : kOurs)
+      if (at >= begin && at < end) at = end;
+  }
+  works = at != 0;
+  return works && error == -ENOENT;
+}
+
+/// Before Linux 6.11.
+bool Walk::mappings_by_line(int maps) noexcept {
   size_t used = 0;
   bool whole = true;
   int64_t size;
-  while (whole && (size = sys::read(file, std::span(text).subspan(used))) > 0) {
+  while (whole && (size = sys::read(maps, std::span(text).subspan(used))) > 0) {
     used += static_cast<size_t>(size);
     std::string_view left(text, used);
     for (size_t end; whole && (end = left.find('\n')) != left.npos; left.remove_prefix(end + 1))
@@ -94,7 +130,6 @@ bool Walk::mappings() noexcept {
     used = left.size();
     if (used == sizeof text) break;  // no path is as long
   }
-  sys::close(file);
   return whole && used == 0;
 }
 
@@ -111,17 +146,15 @@ bool Walk::line(std::string_view line) noexcept {
   line.remove_prefix(std::min<size_t>(line.size(), line.find(' ') + 1));  // the device
   found.file = !line.starts_with("0 ");
   line.remove_prefix(std::min(line.size(), line.find_first_not_of("0123456789 ")));
-  found.name = line;
-  if (found.name.starts_with("[v")) return true;
+  if (line.starts_with("[v")) return true;
   return outside_of_ours(found);
 }
 
-/// Of our region only what the program's first requests got; nothing of our own data.
+/// Nothing of our own data.
 bool Walk::outside_of_ours(const Area& found) noexcept {
-  using namespace tracked_alloc;
   const uintptr_t ours[][2] = {
-      {kRegion, region::kArena},
-      {region::kArena + region::kArenaSize, kRegion + kRegionSize},
+      {kOurs[0][0], kOurs[0][1]},
+      {kOurs[1][0], kOurs[1][1]},
       {linked_in() ? 0 : reinterpret_cast<uintptr_t>(__ehdr_start),
        linked_in() ? 0 : reinterpret_cast<uintptr_t>(_end)},
   };
@@ -210,7 +243,7 @@ bool Walk::blocks() noexcept {
   if (!begun()) return true;
   bool whole = true;
   region::for_each([&](region::Id, Record& record) {
-    if (!whole || !record.live()) return;
+    if (!whole || !record.live() || records::lies_elsewhere(record)) return;
     const size_t size = std::max(record.size, record.room);
     const Area block{Area::Kind::block, record.address, record.address + size};
     if (size <= kPiece) {

@@ -2,7 +2,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <string_view>
 
 /// All the memory in which the program may keep a pointer, while it stands still. Not shown: remapped blocks (marks.h).
 namespace poireau::sweep {
@@ -12,7 +11,6 @@ struct Area {
   enum class Kind : uint8_t { memory, block, kernel } kind;  // block: a sampled one. kernel: words that it keeps
   uintptr_t begin = 0, end = 0;
   bool shared = false, file = false;
-  std::string_view name = {};  // as /proc/self/maps has it
 };
 
 /// `bytes`: what is at `at`, or a copy of it.

@@ -2,6 +2,7 @@
 #include <linux/seccomp.h>
 #include <sys/syscall.h>
 
+#include "preload/calls.h"
 #include "preload/fork_copy.h"
 #include "preload/real.h"
 #include "preload/sampled.h"
@@ -69,7 +70,8 @@ int watched_fork() noexcept {
 }
 
 // syscall has a seventh argument, on the stack, where a caller that gives fewer has data of its own, which another
-// thread may be writing: C++ would copy it, so the way past us is written by hand and touches registers only.
+// thread may be writing: C++ would copy it, so the way past us is written by hand and touches registers only. Calls of
+// syscalls.def are looked at as if they had been made by the function of their name (wraps_calls.cc).
 [[gnu::visibility("hidden")]] constinit decltype(real.syscall) poireau_next_syscall = nullptr;
 [[gnu::visibility("hidden")]] void poireau_find_syscall() {
   lifecycle::be_resolved();
@@ -88,6 +90,7 @@ int watched_fork() noexcept {
 }  // extern "C"
 
 static_assert(SYS_fork == 57 && SYS_prctl == 157 && SYS_seccomp == 317);
+static_assert(calls::kRaw == 256 && poireau_raw_calls.size() == 512);
 __asm__(R"(
   .pushsection .text.syscall, "ax", @progbits
   .globl syscall
@@ -104,6 +107,18 @@ syscall:
   je poireau_watched_syscall
   cmp $317, %rdi
   je poireau_watched_syscall
+  cmpb $0, poireau_watching(%rip)
+  jne 3f
+  jmp *%r11
+3:
+  cmp $512, %rdi
+  jae 4f
+  lea poireau_raw_calls(%rip), %rax
+  movzbl (%rax, %rdi), %eax
+  add $255, %eax
+  cmp $256, %eax
+  jae poireau_look
+4:
   jmp *%r11
 2:
   push %rdi

@@ -1,7 +1,9 @@
 #include <signal.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstddef>
+#include <iterator>
 #include <string_view>
 
 #include "config/options.h"
@@ -210,8 +212,11 @@ void wraps::watch_calls(Watching how) noexcept { poireau_watching = how; }
 int64_t poireau_look_at_call(const Frame& frame, size_t number) {
   // Any call may be the first that this library sees.
   if (poireau_watching == Watching::unknown) lifecycle::start();
+  const bool raw = number >= calls::kRaw;  // its number is in the first register, the others are one further
+  number %= calls::kRaw;
   const auto& [a, b, c, d, e, f] = frame.registers;
   calls::Words words = {a, b, c, d, e, f, frame.seventh};
+  if (raw) std::copy(words + 1, std::end(words), words);
   const Looked call{number, words, frame.caller};
   if (poireau_watching == Watching::all) look_ahead(call);
   sigset_t copy;
@@ -220,7 +225,9 @@ int64_t poireau_look_at_call(const Frame& frame, size_t number) {
   if (number == kSigaltstack && poireau_watching != Watching::none) look_at_signal_stack(words);
   const int error_before = errno;
   for (int repeats = 0;; ++repeats) {
-    const int64_t got = poireau_calls[number](words[0], words[1], words[2], words[3], words[4], words[5], words[6]);
+    const int64_t got =
+        raw ? as<calls::Function>(real.syscall)(a, words[0], words[1], words[2], words[3], words[4], words[5])
+            : poireau_calls[number](words[0], words[1], words[2], words[3], words[4], words[5], words[6]);
     // Some have an int for result. None has moved 4 GiB: the kernel stops at 2.
     if (got == 0 ? !calls::describe(number).null_fails : static_cast<int>(got) != -1) {
       if (repeats != 0) errno = error_before;
@@ -249,7 +256,7 @@ __asm__(R"(
   jmp *poireau_calls + 8 * call_number(%rip)
 1:
   mov $call_number, %eax
-  jmp look_at_call
+  jmp poireau_look
   .size \name, . - \name
   .set call_number, call_number + 1
   .endm
@@ -260,8 +267,10 @@ __asm__(R"(
         R"(
   .cfi_endproc
   .purgem CALL
-  .type look_at_call, @function
-look_at_call:
+  .globl poireau_look
+  .hidden poireau_look
+  .type poireau_look, @function
+poireau_look:
   .cfi_startproc
   push %r9
   push %r8
@@ -278,6 +287,6 @@ look_at_call:
   .cfi_adjust_cfa_offset -56
   ret
   .cfi_endproc
-  .size look_at_call, . - look_at_call
+  .size poireau_look, . - poireau_look
   .popsection
 )");

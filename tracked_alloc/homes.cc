@@ -73,7 +73,7 @@ Range slack_before(const Record& record) noexcept {
 }
 Range slack_behind(const Record& record) noexcept {
   const uintptr_t end = record.home + record.pages * kPage, block_end = record.address + record.room;
-  return {block_end, record.guarded ? end : std::min(end, block_end + kReach)};
+  return {block_end, record.guarded ? end : std::min(end, block_end + kReach)};  // none if the block is elsewhere
 }
 void surround_with_noise(const Record& record) noexcept {
   noise::fill(slack_before(record).begin, slack_before(record).end);
@@ -250,7 +250,7 @@ Home allocate(const Wanted& wanted, const Policy& policy) noexcept {
   record.keepsake = 0;
   if (wanted.zeroed && !found.fresh) std::memset(pointer(record.address), 0, record.room);
   surround_with_noise(record);
-  weigh(record, 1).born.fetch_add(1, std::memory_order_relaxed);
+  count_birth(record);
   if (wish.guarded && is_sampled(wanted.birth)) guarded_homes.fetch_add(1, std::memory_order_relaxed);
   region::become(record, State::busy, State::live);
   return {pointer(record.address), Drop::none, found.id, note};
@@ -300,7 +300,7 @@ Slack inspect(const Claim& claim) noexcept {
 void finish(const Claim& claim, const Death& death, const Policy& policy) noexcept {
   Record& record = region::record_of(claim.id);
   record.death = death;
-  weigh(record, -1).gone.fetch_add(1, std::memory_order_relaxed);
+  count_death(record);
   // What the program made of its pages' rights would have gone with them.
   if (record.room >= kMapped) static_cast<void>(pages::protect(pointer(record.home), record.pages * kPage, true));
   if (!record.guarded) {
@@ -392,6 +392,9 @@ void look_for_writes() noexcept {
     region::become(record, State::busy, State::freed);  // who wanted it meanwhile goes without
   });
 }
+
+void count_birth(const Record& record) noexcept { weigh(record, 1).born.fetch_add(1, std::memory_order_relaxed); }
+void count_death(const Record& record) noexcept { weigh(record, -1).gone.fetch_add(1, std::memory_order_relaxed); }
 
 Census census() noexcept {
   Census sum{.guarded = guarded_homes.load()};

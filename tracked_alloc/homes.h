@@ -13,7 +13,7 @@
 /// be had is refused.
 namespace poireau::tracked_alloc {
 
-enum class Placement : uint8_t { slots, gib };
+enum class Placement : uint8_t { slots, gib, remap };  // remap: here as slots (records.h)
 
 /// Fixed at load.
 struct Settings {
@@ -118,6 +118,9 @@ struct Share {
 [[nodiscard]] unsigned class_of(size_t size, const Birth& birth) noexcept;
 [[nodiscard]] Share share_of(unsigned block_class) noexcept;
 [[nodiscard]] pages::Mechanism mechanism() noexcept;
+/// For the above, of who has records of his own.
+void count_birth(const Record& record) noexcept;
+void count_death(const Record& record) noexcept;
 
 [[nodiscard]] Block describe(const Record& record) noexcept;
 /// Makes a page of the home's surroundings accessible, whatever becomes of it then (let_through).

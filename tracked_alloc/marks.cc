@@ -60,7 +60,7 @@ class Judge {
         const uint64_t died = entry.died.load(std::memory_order_acquire);
         if (died == 0 || (died & (places::kClaimed | places::kFree | places::kShown)) != 0) continue;
         if (is_marked(first + n * shape.group, shape.group))
-          keep(run, n, entry, died);
+          keep(run, n, died);
         else if (outcome_.freed_bytes < limits_.bytes && set_free(run, n, entry, died))
           bits |= uint64_t{1} << n % 64;
       }
@@ -68,6 +68,7 @@ class Judge {
       freed += static_cast<uint32_t>(std::popcount(bits));
       run.free[word].fetch_or(bits, std::memory_order_release);
     }
+    close_kept(run);
     if (freed != 0) runs::revive(run, freed);
     static_cast<void>(runs::bury(run));
   }
@@ -81,7 +82,7 @@ class Judge {
     return true;
   }
 
-  void keep(Run& run, unsigned n, Entry& entry, uint64_t died) noexcept {
+  void keep(Run& run, unsigned n, uint64_t died) noexcept {
     ++outcome_.kept;
     outcome_.kept_bytes += runs::shape_of(run).capacity;
     const places::Spot spot =
@@ -90,12 +91,22 @@ class Judge {
       kept_blocks[outcome_.kept - 1].store(spot.block, std::memory_order_relaxed);
       kept_count.store(outcome_.kept, std::memory_order_release);
     }
-    if (limits_.close && (died & places::kClosed) == 0 && engines::close(run, n))
-      entry.died.store(died | places::kClosed, std::memory_order_release);
+    if (!limits_.close || (died & places::kClosed) != 0) return;
+    if (n != closing_ + closing_count_) close_kept(run);
+    if (closing_count_++ == 0) closing_ = n;
+  }
+
+  /// Neighbours at once.
+  void close_kept(Run& run) noexcept {
+    if (closing_count_ != 0 && engines::close(run, closing_, closing_count_))
+      for (unsigned n = closing_; n < closing_ + closing_count_; ++n)
+        runs::entry_of(run, n).died.fetch_or(places::kClosed, std::memory_order_release);
+    closing_count_ = 0;
   }
 
   const Limits& limits_;
   Outcome& outcome_;
+  unsigned closing_ = 0, closing_count_ = 0;  // kept blocks of the run that are to be closed
 };
 
 /// The bytes of a live block that are in memory at all: to read the others would make them.

@@ -65,13 +65,13 @@ void choose(Engine wanted) noexcept {
 
 const Kind& kind() noexcept { return *chosen; }
 
-bool close(runs::Run& run, unsigned block) noexcept {
+bool close(runs::Run& run, unsigned block, unsigned count) noexcept {
   if (chosen == &kNone || arena::sealed() || !is_entered(run)) return false;
-  const Range range = block_of(run, block);
-  if (!chosen->close(range.at, range.size)) return false;
-  run.single.fetch_add(1, std::memory_order_relaxed);
-  runs::sums.single.fetch_add(runs::shape_of(run).capacity, std::memory_order_relaxed);
-  runs::sums.closed.fetch_add(1, std::memory_order_relaxed);
+  const Range first = block_of(run, block);
+  if (!chosen->close(first.at, first.size * count)) return false;
+  run.single.fetch_add(count, std::memory_order_relaxed);
+  runs::sums.single.fetch_add(count * uint64_t{runs::shape_of(run).capacity}, std::memory_order_relaxed);
+  runs::sums.closed.fetch_add(count, std::memory_order_relaxed);
   return true;
 }
 

@@ -23,12 +23,12 @@ struct Kind {
 void choose(Engine wanted) noexcept;
 [[nodiscard]] const Kind& kind() noexcept;
 
-/// Closes a dead block of the run, and opens it again.
-[[nodiscard]] bool close(runs::Run& run, unsigned block) noexcept;
+/// Closes dead blocks of the run that lie side by side, and opens one again.
+[[nodiscard]] bool close(runs::Run& run, unsigned block, unsigned count = 1) noexcept;
 [[nodiscard]] bool open(runs::Run& run, unsigned block) noexcept;
 /// In a fork child, where the run's pages are new and open: closes what was closed.
 void forked(runs::Run& run) noexcept;
-/// Before the run is moved.
+/// Opens all of its pages: after the run has been moved, or while all of its blocks are to be given out.
 [[nodiscard]] bool let_go(runs::Run& run) noexcept;
 
 }  // namespace poireau::tracked_alloc::remap::engines

@@ -149,6 +149,19 @@ void settle_blocks() noexcept {
         slabs::touch(runs::slab_of(*current.run), runs::eighths_of(*current.run, current.number / 64));
 }
 
+/// The copy may have been made of blocks that the parent had given another size by then: that is nobody's error.
+void renew_noise() noexcept {
+  runs::for_each([](runs::Run& run) {
+    const size_t first = run.first.load(std::memory_order_relaxed);
+    for (unsigned n = 0; first != 0 && n < run.blocks; ++n) {
+      const places::Spot spot = places::spot_of(places::address_of(first + n * runs::shape_of(run).group));
+      if (!spot.place.there() || spot.place.gone() || !blocks::is_live(places::entries[spot.group])) continue;
+      const size_t capacity = runs::shape_of(run).capacity, size = blocks::describe(spot).size;
+      noise::fill(spot.block + size, blocks::end_of_noise(spot.block, size, capacity));
+    }
+  });
+}
+
 /// Shows the copy wherever the parent's arena was shown.
 bool show_all() noexcept {
   bool done = true;
@@ -186,6 +199,7 @@ bool after_fork_in_child(bool whole, void (*apart)() noexcept) noexcept {
     return false;
   }
   settle_blocks();
+  if (!whole) renew_noise();
   runs::move_stuck();
   return true;
 }

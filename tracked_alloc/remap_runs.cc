@@ -69,6 +69,7 @@ void count_gone(Run& run) noexcept {
   sums.dead.fetch_sub(rounded(run, run.blocks) * capacity, std::memory_order_relaxed);
   sums.single.fetch_sub(single * capacity, std::memory_order_relaxed);
   sums.moved.fetch_add(run.blocks - single, std::memory_order_relaxed);
+  sums.moved_bytes.fetch_add(run.blocks * capacity, std::memory_order_relaxed);
   sources[run.shape].churn.fetch_add(uint64_t{1} << run.shift, std::memory_order_relaxed);
 }
 
@@ -80,7 +81,7 @@ bool move_on(Run& run) noexcept {
     count_gone(run);
     return close_slot(run), true;
   }
-  const size_t to = arena::sealed() || !engines::let_go(run) ? 0 : place_for(run, why);
+  const size_t to = arena::sealed() ? 0 : place_for(run, why);
   const auto at = [](size_t page) { return reinterpret_cast<void*>(places::address_of(page)); };
   run.to.store(to, std::memory_order_relaxed);
   if (to == 0 || !sys::move(at(from), pages * kPage, at(to))) {
@@ -92,6 +93,11 @@ bool move_on(Run& run) noexcept {
   run.first.store(to, std::memory_order_relaxed);
   run.to.store(0, std::memory_order_relaxed);
   places::leave(from, run.shift);
+  // What was closed is closed at the new place, and was so all the time at the old one.
+  if (!engines::let_go(run)) {
+    run.standing.store(standing(stuck, 0), std::memory_order_release);
+    return false;
+  }
   fill_free(run);
   count_gone(run);
   run.standing.store(standing(listed, run.blocks), std::memory_order_release);
@@ -216,8 +222,10 @@ void drop_all() noexcept {
     if (state == moving) {
       // On its way; what has come to the new place is put where it was.
       const size_t to = its.to.exchange(0, std::memory_order_relaxed), pages = size_t{1} << its.shift;
-      if (to != 0) sys::unmap(reinterpret_cast<void*>(places::address_of(to)), pages * kPage);
-      if (to != 0) places::leave(to, its.shift);
+      if (to != 0 && to != its.first.load(std::memory_order_relaxed)) {
+        sys::unmap(reinterpret_cast<void*>(places::address_of(to)), pages * kPage);
+        places::leave(to, its.shift);
+      }
     }
     const bool all_dead = left_of(now) == 0 && state != unopened;
     its.standing.store(standing(all_dead            ? stuck

@@ -109,6 +109,7 @@ struct Sums {
   std::atomic<uint64_t> dead;                     // bytes of those that are dead, roughly
   std::atomic<uint64_t> single;                   // of those closed by themselves
   std::atomic<uint64_t> frames;                   // that have a bin
+  std::atomic<uint64_t> moved_bytes;              // of runs, ever
   std::atomic<uint64_t> moved, closed, recycled;  // blocks, ever
   std::atomic<uint64_t> refused[static_cast<size_t>(Refusal::kinds)];
 };

@@ -82,7 +82,7 @@ bool add_frame(unsigned shape_number, uint32_t& number) noexcept {
   slabs::Bin bin;
   const auto find = [&](unsigned from, unsigned to, auto&& take) {
     for (shift = from; !take(shift, shape.bin, bin); --shift)
-      if (shift == to) return false;
+      if (shift <= to) return false;
     return true;
   };
   const auto find_among_others = [&] { return find(wanted, least_shift(shape_number), slabs::take); };

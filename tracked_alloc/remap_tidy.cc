@@ -12,6 +12,7 @@ namespace {
 
 constinit std::atomic<bool> ready{false};
 constinit std::atomic<uint64_t> moves{0};
+constinit std::atomic<uint64_t> moved_then{0};  // when idle runs were last looked for
 
 constexpr uint64_t kMib = 1 << 20;
 
@@ -24,10 +25,15 @@ uint64_t less(uint64_t whole, uint64_t part) noexcept { return whole - std::min(
 namespace tidy {
 
 void after_move() noexcept {
-  constexpr uint64_t kSeldom = 16, kVerySeldom = 4096;
-  const uint64_t count = moves.fetch_add(1, std::memory_order_relaxed);
-  if (count % kSeldom == 0) places::forget(std::max(load(slabs::physical) / 16, kMib / 2));
-  if (count % kVerySeldom == 0 && runs::much_is_idle()) runs::trim_runs(runs::Trim::rested);
+  constexpr uint64_t kSeldom = 16;
+  if (moves.fetch_add(1, std::memory_order_relaxed) % kSeldom != 0) return;
+  const uint64_t physical = load(slabs::physical), moved = load(runs::sums.moved_bytes);
+  places::forget(std::max(physical / 16, kMib / 2));
+  // What is given back and soon wanted again costs more than most else: a run has rested if nobody used it while twice
+  // as much as there is has come and gone.
+  if (!runs::much_is_idle() || less(moved, load(moved_then)) < 2 * physical) return;
+  runs::trim_runs(runs::Trim::rested);
+  moved_then.store(moved, std::memory_order_relaxed);
 }
 
 void place_nothing() noexcept { ready.store(false, std::memory_order_release); }

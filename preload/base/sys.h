@@ -207,6 +207,16 @@ void wake_all(std::atomic<uint32_t>& word) noexcept;
 // Our own memory, as the kernel sees it.
 /// Copies from where there may be nothing to read. Returns the bytes up to the first that can't be read, or -errno.
 [[nodiscard]] int64_t copy_memory(std::span<std::byte> to, uintptr_t from) noexcept;
+/// A mapping, as /proc/self/maps has it.
+struct Mapping {
+  uintptr_t begin, end;
+  uint64_t access;  // these
+  bool file;
+};
+constexpr uint64_t kMappingRead = 1, kMappingWrite = 2, kMappingShared = 8;
+/// The first that ends beyond `at`, and its name (or none, if it is longer than that); 0, or -errno. ENOENT: there is
+/// none. Linux 6.11. `maps`: that file.
+[[nodiscard]] int find_mapping(int maps, uintptr_t at, Mapping& out, std::span<char> name) noexcept;
 /// Pages that have a content of their own, in the order of their addresses.
 struct PageRange {
   uintptr_t begin, end;

@@ -550,6 +550,30 @@ int64_t copy_memory(std::span<std::byte> to, uintptr_t from) noexcept {
   return call(SYS_process_vm_readv, process_id(), number(&here), 1, number(&there), 1, 0);
 }
 
+int find_mapping(int maps, uintptr_t at, Mapping& out, std::span<char> name) noexcept {
+  struct Query {  // procmap_query, newer than many a header
+    uint64_t size, flags, at, begin, end, access, page_size, offset, inode;
+    uint32_t major, minor, name_size, build_id_size;
+    uint64_t name, build_id;
+  };
+  constexpr uint64_t kOrNext = 0x10;
+  name[0] = 0;
+  Query query{};
+  query.size = sizeof query;
+  query.flags = kOrNext;
+  query.at = at;
+  query.name_size = static_cast<uint32_t>(name.size());
+  query.name = reinterpret_cast<uintptr_t>(name.data());
+  long error = call(SYS_ioctl, maps, _IOWR('f', 17, Query), number(&query));
+  if (error == -ENAMETOOLONG) {
+    query.name_size = 0;
+    query.name = 0;
+    error = call(SYS_ioctl, maps, _IOWR('f', 17, Query), number(&query));
+  }
+  out = {query.begin, query.end, query.access, query.inode != 0};
+  return static_cast<int>(error);
+}
+
 int64_t find_pages(int pagemap, PageQuery& query, std::span<PageRange> out) noexcept {
   struct Scan {  // pm_scan_arg, newer than many a header
     uint64_t size, flags, begin, end, walk_end, regions, room, most_pages;

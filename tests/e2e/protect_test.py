@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
 import sys
+import time
 
 import pytest
 
 from tests import traces
+from tests.conftest import clean_environment
+from tests.control_client import Client, name_of
 
 from .conftest import under
 
@@ -161,3 +165,106 @@ def test_samples_stay_unbiased(program, run_preloaded, tmp_path, seed):
     alive = traces.alive(traces.read_one(tmp_path).events).values()
     estimate, error = traces.bytes_asked_for(event for event in alive if event["size"] <= 8000)
     assert abs(estimate - truth) <= 6 * error + 8192, (estimate, truth, error)
+
+
+REMAPPED = {"POIREAU_PLACEMENT": "remap", "POIREAU_SAMPLE_PERIOD": "1", "POIREAU_REVOKE": "immediate"}
+STACKS = r"use after free: read at [^\n]*-byte block from malloc\n.*\n  allocated [^\n]*:\n.*\n  freed [^\n]*:\n"
+LIVES = r"""
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+static void* lives(void* seed) {
+  static __thread char* blocks[500];
+  unsigned random = (unsigned)(size_t)seed;
+  for (int i = 0; i < 2000; ++i) {
+    random = random * 1103515245 + 12345;
+    char** block = &blocks[random / 65536 % 500];
+    const size_t size = random / 7 % (i % 100 == 0 ? 200000 : 5000) + 1;
+    if (*block != NULL && **block != 1) abort();
+    if (i % 3 == 0) free(*block), *block = malloc(size);
+    else *block = realloc(*block, size);
+    **block = 1;
+  }
+  for (int i = 0; i < 500; ++i) free(blocks[i]);
+  return NULL;
+}
+int main(void) {
+  pthread_t other;
+  pthread_create(&other, NULL, lives, (void*)1);
+  char* kept = memset(malloc(3000), 5, 3000);
+  const pid_t child = fork();
+  if (child == 0) memset(kept, 6, 3000);
+  lives((void*)2);
+  if (child == 0) _exit(kept[2999] != 6);
+  int status;
+  waitpid(child, &status, 0);
+  pthread_join(other, NULL);
+  printf("%d %d\n", status, kept[2999]);
+  free(kept);
+}
+"""
+
+
+def test_samples_live_in_remapped_homes(freed, compile_c, run_preloaded, tmp_path):
+    addresses = run_preloaded([freed, "sizes"], REMAPPED)
+    assert re.findall(r": (\d)", addresses.stdout) == ["1"] * addresses.stdout.count("\n")
+    for more in ({}, ALL):
+        done = run_preloaded([freed, "freed", "100"], {**REMAPPED, **more, "POIREAU_LOG": "info"})
+        assert uses(done) == 1 and re.search(STACKS, done.stderr, re.DOTALL), done.stderr
+        assert ("samples remapped by" in done.stderr) == (not more), done.stderr
+
+
+@pytest.mark.parametrize("protect", ["sampled", "all"])
+def test_remapped_samples_are_born_and_die_in_the_record(compile_c, run_preloaded, tmp_path, protect):
+    program = compile_c(LIVES, ["-O1", "-fno-builtin", "-pthread"])
+    done = run_preloaded([program], {**REMAPPED, "POIREAU_PROTECT": protect, "POIREAU_TRACE": str(tmp_path)})
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0 5\n", "")
+    read = traces.read_all(tmp_path)
+    own = max(read, key=lambda trace: len(trace.events))
+    for trace in read:
+        living = [event for event in traces.alive(trace.events).values() if event["size"] <= 3000]
+        assert len(trace.of("alloc")) + len(trace.of("live")) - len(trace.of("free")) == len(traces.alive(trace.events))
+        assert trace is not own or len(living) < 20, living  # what libc keeps
+        assert not traces.drops(trace.events)
+    assert len(own.of("free")) > 2000 and all(0x2 << 44 <= event["address"] < 0x4 << 44 for event in own.of("alloc"))
+
+
+def test_samples_live_in_slots_where_there_is_no_other_home(freed, run_preloaded):
+    scarce = ["sh", "-c", f"ulimit -f 1; exec {freed} freed 100"]
+    done = run_preloaded(scarce, {**REMAPPED, "POIREAU_SINK": "none"})
+    assert uses(done) == 1
+    said = re.findall(rf"{freed.name}\S*: samples live in slots: (.*)", done.stderr)
+    assert said == ["there can be no remapped homes here"]
+
+
+SLOW = r"""
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+int main(int count, char** argument) {
+  for (long i = 0;; ++i, usleep(1000)) {
+    void* volatile block = malloc(40);
+    if (count > 1) free(block);
+    if (i == 300) puts("on its way"), fflush(stdout);
+  }
+}
+"""
+
+
+@pytest.mark.parametrize("arguments", [[], ["and free"]])
+def test_who_allocates_little_and_may_never_free_answers_soon(compile_c, library, arguments):
+    env = clean_environment(**ALL, POIREAU_SINK="none", LD_PRELOAD=str(library))
+    program = [compile_c(SLOW, ["-fno-builtin", "-w"]), *arguments]
+    with subprocess.Popen(program, env=env, stdout=subprocess.PIPE) as process:
+        try:
+            process.stdout.readline()
+            began = time.monotonic()
+            with Client(name_of(process.pid)) as client:
+                client.ask("stats")
+                client.ask("set", "revoke", "immediate")
+            assert time.monotonic() - began < 5  # some 0.3 s; a period of bytes would take 13
+        finally:
+            process.kill()

@@ -133,6 +133,22 @@ def test_every_error_is_told_where_all_is_protected(
     none_is_wrong(in_pairs(check, jobs))
 
 
+@pytest.mark.slow
+def test_every_error_of_a_sample_is_told_where_samples_are_remapped(
+    commit: Run, scale: Callable[[int], int], exercised: Exercised
+) -> None:
+    settings = {"POIREAU_PLACEMENT": "remap", "POIREAU_REVOKE": "immediate"}
+
+    def check(case: Case, seed: int) -> str:
+        done = commit(case, {**settings, "POIREAU_SEED": str(seed)})
+        return complaint(case, ALL, f"placement = remap, seed {seed}", done, status(case))
+
+    seeds = range(1, 1 + scale(10))
+    jobs = [(case, seed) for case in [*cases(TABLE), *cases(TWINS, right=True)] for seed in seeds]
+    exercised.count("misuse", "programs with remapped samples", len(jobs))
+    none_is_wrong(in_pairs(check, jobs))
+
+
 # Here | is followed by the status: FAULT is what the mechanism raises.
 FAULT = -1
 ENDINGS = [

@@ -211,6 +211,36 @@ TEST(Remap, EveryEngineClosesSingleBlocksAndTheirNeighboursLive) {
   }
 }
 
+TEST(Remap, AClosedPageStaysClosedWhileItsRunIsMoved) {
+  for (const Engine wanted : {Engine::userfaultfd, Engine::markers}) {
+    in_child({.engine = wanted}, [wanted] {
+      if (engine() != wanted) return;
+      std::atomic<void*> closed{nullptr};
+      std::atomic<bool> ended{false}, seen{false};
+      std::thread watcher([&] {
+        while (!ended)
+          if (void* const ptr = closed; ptr != nullptr && can_read(ptr)) seen = true;
+      });
+      uint64_t moved = 0;
+      for (int i = 0; i < 3000; ++i) {
+        std::vector<void*> blocks;
+        for (int n = 0; n < 64; ++n) blocks.push_back(place(3000));
+        for (size_t n = 0; n < blocks.size(); ++n) {
+          const bool now = n % 32 == 0;
+          ASSERT_TRUE(bury(blocks[n], 2, {.now = now}).closed || !now);
+          if (now) closed = blocks[n];
+        }
+        ASSERT_FALSE(can_read(closed));
+        moved = standing().moved;
+      }
+      ended = true;
+      watcher.join();
+      EXPECT_GT(moved, 10'000u);
+      EXPECT_FALSE(seen) << "a closed page could be read";
+    });
+  }
+}
+
 TEST(Remap, AClosedPageCanBeOpenedForGoodAndIsNeverUsedAgain) {
   in_child({}, [] {
     char* const alone = static_cast<char*>(place(64));
@@ -692,6 +722,27 @@ int in_fork(const std::function<void()>& body) {
   });
   after_fork_in_parent();
   return status;
+}
+
+TEST(Remap, WhatTheParentWroteMeanwhileIsNoErrorInACopyThatIsMadeLate) {
+  in_child({}, [] {
+    char* const ptr = static_cast<char*>(place(100));
+    int ends[2];
+    ASSERT_EQ(pipe(ends), 0);
+    const pid_t child = fork();
+    if (child == 0) {
+      char byte;
+      ASSERT_EQ(read(ends[0], &byte, 1), 1);
+      const bool copied = after_fork_in_child(false, []() noexcept {});
+      _exit(!copied || inspect(number(ptr)).first != 0 || bury(ptr).damage.first != 0);
+    }
+    ASSERT_TRUE(resize(ptr, 106, 2));
+    std::memset(ptr, 1, 106);
+    ASSERT_EQ(write(ends[1], "", 1), 1);
+    int status = -1;
+    ASSERT_EQ(waitpid(child, &status, 0), child);
+    EXPECT_EQ(status, 0);
+  });
 }
 
 TEST(Remap, AGrandchildHasWhatTheChildAllocated) {
