@@ -18,7 +18,7 @@ enum class Runtimes : uint8_t { step_aside, sample };
 enum class Placement : uint8_t { slots, gib, remap };
 enum class GuardMechanism : uint8_t { automatic, markers, userfaultfd, mprotect, none };
 enum class OnError : uint8_t { go_on, report, abort };
-enum class Core : uint8_t { include, exclude };
+enum class Core : uint8_t { include, once, exclude };
 enum class Unwinder : uint8_t { automatic, rows, libgcc, libunwind, fp, none };
 enum class Control : uint8_t { off, read, full };
 enum class Revoke : uint8_t { governed, immediate, runs };
@@ -130,7 +130,7 @@ inline constexpr std::string_view kChoices<GuardMechanism> = "one of auto, marke
 template <>
 inline constexpr std::string_view kChoices<OnError> = "one of continue, report, abort";
 template <>
-inline constexpr std::string_view kChoices<Core> = "one of include, exclude";
+inline constexpr std::string_view kChoices<Core> = "one of include, once, exclude";
 template <>
 inline constexpr std::string_view kChoices<Unwinder> = "one of auto, rows, libgcc, libunwind, fp, none";
 template <>

@@ -17,9 +17,6 @@ namespace {
 
 constexpr size_t kPage = 4096;
 
-/// Nonzero in the process that wrote it: the kernel wipes its page in a fork child. nullptr: no such page.
-constinit std::atomic<uint64_t>* alive = nullptr;
-
 constinit RunId id{}, parents{};
 constinit uint64_t seed_base = 0;  // a child's is made of its parent's
 constinit std::atomic<uint64_t> seeds{0}, generations{0}, forks{0};
@@ -42,6 +39,8 @@ void derive_identity() noexcept {
 
 }  // namespace
 
+constinit std::atomic<uint64_t>* alive = nullptr;
+
 void begin() noexcept {
   id.low ^= reinterpret_cast<uintptr_t>(__builtin_frame_address(0));  // differs with every exec
   if (!may_ask() || !sys::random(std::as_writable_bytes(std::span(&id, 1)))) derive_identity();
@@ -58,8 +57,6 @@ void begin() noexcept {
 }
 
 void about_to_fork() noexcept { forks.fetch_add(1, std::memory_order_relaxed); }
-
-bool is_new_child() noexcept { return alive != nullptr && alive->load(std::memory_order_relaxed) == 0; }
 
 bool forked() noexcept {
   if (alive != nullptr && alive->exchange(1) != 0) return false;

@@ -1,4 +1,5 @@
 #pragma once
+#include <atomic>
 #include <cstdint>
 #include <string_view>
 
@@ -12,8 +13,12 @@ void begin() noexcept;
 /// For the parent, before a fork: so that its children differ.
 void about_to_fork() noexcept;
 
+/// Nonzero in the process that wrote it: the kernel wipes its page in a fork child. nullptr: no such page.
+[[gnu::visibility("hidden")]] extern constinit std::atomic<uint64_t>* alive;
 /// Whether we are a fork child that has not called `forked` yet.
-[[nodiscard]] bool is_new_child() noexcept;
+[[nodiscard]] inline bool is_new_child() noexcept {
+  return alive != nullptr && alive->load(std::memory_order_relaxed) == 0;
+}
 
 /// In a fork child: takes on an identity of its own, without a system call. False: it has done so before.
 bool forked() noexcept;

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <bit>
 #include <cerrno>
+#include <cstddef>
 #include <cstdlib>
 #include <cstring>
 
@@ -46,7 +47,7 @@ using sampled::Way;
 using tracked_alloc::Block;
 using tracked_alloc::Claim;
 
-constinit std::atomic<bool> is_armed{false};
+constexpr size_t kAnyType = alignof(max_align_t);
 constinit bool moves_in = false;  // the size of the real allocator's blocks is known
 
 template <typename Option>
@@ -54,32 +55,38 @@ auto value(const Option& option) noexcept {
   return option.load(std::memory_order_relaxed);
 }
 
-constexpr uint64_t kNowAndThen = 128;  // allocations, or releases: then somebody looks what is due
 constexpr size_t kPage = tracked_alloc::region::kPage;
 
 /// Counted by threads that don't meet.
 struct alignas(64) Counters {
-  std::atomic<uint64_t> resized, released, of_2_mib, of_1_gib, guarded, guarded_bytes, unprotected;
+  std::atomic<uint64_t> resized, of_2_mib, of_1_gib, guarded, guarded_bytes, unprotected;
 };
 constexpr unsigned kStripes = 16;
 [[gnu::section(".lbss")]] constinit Counters counters[kStripes]{};
 constinit remap::Placed placed_before{};  // by whom it was forked from
+constinit uint64_t released_before = 0;
 
-unsigned stripe() noexcept {
+[[gnu::always_inline]] inline unsigned stripe() noexcept {
   return static_cast<unsigned>(reinterpret_cast<uintptr_t>(__builtin_thread_pointer()) * 0x9e3779b97f4a7c15 >> 48);
 }
-/// Returns what was counted there before.
-uint64_t add(std::atomic<uint64_t> Counters::*counter, uint64_t amount = 1) noexcept {
-  return (counters[stripe() % kStripes].*counter).fetch_add(amount, std::memory_order_relaxed);
+void add(std::atomic<uint64_t> Counters::*counter, uint64_t amount = 1) noexcept {
+  (counters[stripe() % kStripes].*counter).fetch_add(amount, std::memory_order_relaxed);
+}
+/// Nobody counts blocks of homes that are freed, to make that fast.
+uint64_t released() noexcept {
+  const remap::Standing now = remap::standing();
+  return now.placed - std::min(now.placed, now.live);
 }
 
 /// What stacks and single closings may take: so much at first, so that short programs have all of them, then a share
 /// of the CPU time.
 constinit Budget stacks{5'000, 10'000}, closings{3'000, 20'000};
 
+[[gnu::always_inline]] inline bool has_stacks() noexcept { return !stacks.spent() && value(options.stack_depth) != 0; }
+
 /// A birth or a death, with its stack if that can be afforded.
 notes::Note note_of(Kind kind, const void* caller) noexcept {
-  if (stacks.spent() || value(options.stack_depth) == 0) return notes::of_caller(kind, caller);
+  if (!has_stacks()) return notes::of_caller(kind, caller);
   const Budget::Expense expense(stacks);
   const uint32_t stack = sampled::stack_number(caller);
   return stack != 0 ? notes::of_stack(kind, stack) : notes::of_caller(kind, caller);
@@ -136,6 +143,12 @@ bool is_exhausted() noexcept {
 
 remap::Closing closing(bool now) noexcept { return {now, value(options.zero)}; }
 
+/// Whether freed blocks are left as they are for now.
+[[gnu::always_inline]] inline bool leaves_open() noexcept {
+  const Revoke revoke = value(options.revoke);
+  return revoke != Revoke::immediate && (revoke != Revoke::governed || closings.spent()) && !value(options.zero);
+}
+
 /// Frees a live block, and closes it at once if that is wanted and can be afforded.
 Death take(void* ptr, const void* caller) noexcept {
   const notes::Note note = note_of_death(caller);
@@ -176,17 +189,18 @@ void tell_damage(const Block& block, const tracked_alloc::noise::Damage& damage,
         .caller = caller});
 }
 
-bool may_be_wrong(const Death& death, Release with, size_t size) noexcept {
-  return death.damage.first != 0 || (size != kNoSize && size != death.block.size) ||
-         !may_release(family_of(with), family_of(notes::kind_of(death.block.born)));
+/// Whether there is more to be said of a release than that it happened.
+[[gnu::always_inline]] inline bool is_unusual(notes::Note born, size_t size, Release with, size_t given_size) noexcept {
+  return (given_size != kNoSize && given_size != size) ||
+         !may_release(family_of(with), family_of(notes::kind_of(born))) || tracked_alloc::records::is_sample(born);
 }
 
-[[gnu::cold, gnu::noinline]] void tell_what_is_wrong(Death& death, Release with, size_t size,
-                                                     const void* caller) noexcept {
-  death.block.live = true;  // it was until now
-  const Block block = describe(death.block);
-  sampled::check_release(block, with, size, caller);
-  if (death.damage.first != 0) tell_damage(block, death.damage, death.found_bytes, name_of(with), caller);
+[[gnu::cold, gnu::noinline]] void tell_of(const remap::Block& freed, Release with, size_t size,
+                                          const void* caller) noexcept {
+  remap::Block before = freed;
+  before.live = true;
+  sampled::check_release(describe(before), with, size, caller);
+  if (tracked_alloc::records::is_sample(freed.born)) sampled::remapped::end(freed, name_of(with), caller);
 }
 
 [[gnu::cold, gnu::noinline]] bool refuse(const Death& death, const void* ptr, Release with,
@@ -202,6 +216,38 @@ bool may_be_wrong(const Death& death, Release with, size_t size) noexcept {
 void sweep_if_due() noexcept {
   if (sweep::due()) [[unlikely]]
     sweep::run();
+}
+
+/// Whether it is time to look what is due: when one block of so many pages comes, or goes. Pages of addresses count
+/// themselves, and who never frees is to be reached, too.
+[[gnu::always_inline]] inline bool is_now_and_then(const void* block) noexcept {
+  constexpr uint64_t kPages = 128;
+  return reinterpret_cast<uintptr_t>(block) % (kPages * kPage) < kPage;
+}
+[[gnu::cold, gnu::noinline]] void do_what_is_due() noexcept {
+  sampled::pass_by();
+  sweep_if_due();
+}
+/// Where the block is to be, or not.
+[[gnu::always_inline]] inline void* given(void* home) noexcept {
+  if (home == nullptr) [[unlikely]]
+    return go_without(is_exhausted);
+  if (is_now_and_then(home)) [[unlikely]]
+    sampled::pass_by();
+  return home;
+}
+
+[[gnu::noinline]] bool release_slowly(void* ptr, Release with, size_t size, const void* caller) noexcept {
+  const Death death = take(ptr, caller);
+  if (death.found != Death::Found::done) return refuse(death, ptr, with, caller);
+  if (death.damage.first != 0) {
+    remap::Block before = death.block;
+    before.live = true;
+    tell_damage(describe(before), death.damage, death.found_bytes, name_of(with), caller);
+  }
+  if (is_unusual(death.block.born, death.block.size, with, size)) tell_of(death.block, with, size, caller);
+  if (is_now_and_then(ptr)) do_what_is_due();
+  return true;
 }
 
 /// A live block that is resized where it is.
@@ -233,12 +279,14 @@ void check(const Block& block, const Request& request) noexcept {
                 request.caller);
 }
 
-/// The first thread's, near whose stack nothing is mapped. Beside another's there may be somebody's blocks.
+/// The first thread's, near whose stack nothing is mapped, whoever asks. Beside another's there may be somebody's
+/// blocks.
 bool is_on_stack(const void* ptr) noexcept {
-  constexpr uintptr_t kMost = 64 << 20;
+  constexpr uintptr_t kMost = 64 << 20, kLikely = 8 << 20;
   const auto at = reinterpret_cast<uintptr_t>(ptr), here = reinterpret_cast<uintptr_t>(__builtin_frame_address(0));
   const uintptr_t top = getauxval(AT_RANDOM);
-  return here < top && top - here < kMost && at >= here && at < top;
+  const uintptr_t bottom = here < top && top - here < kMost ? here : top - kLikely;
+  return at >= bottom && at < top;
 }
 
 /// A file's data. An allocator may have blocks in its own.
@@ -253,6 +301,18 @@ std::string_view say_why_not() noexcept {
   if (!tracked_alloc::begun()) return "there are no homes";
   if (!faults::be_armed()) return "faults can't be handled";
   return {};
+}
+
+remap::Dump wanted_dump() noexcept {
+  switch (value(options.core)) {
+    case Core::include:
+      return remap::Dump::blocks;
+    case Core::once:
+      return remap::Dump::arena;
+    case Core::exclude:
+      break;
+  }
+  return remap::Dump::none;
 }
 
 remap::Engine wanted_engine() noexcept {
@@ -272,16 +332,16 @@ remap::Engine wanted_engine() noexcept {
 
 }  // namespace
 
+constinit std::atomic<bool> is_armed{false};
+
 void arm() noexcept {
   const bool all = options.protect.beyond_samples();
   if (armed() || sampled::dormant() || !(all || sampled::remapped::wanted())) return;
   std::string_view why_not = say_why_not();
   if (why_not.empty()) {
     stop::prepare();
-    const bool begun = remap::begin({.engine = wanted_engine(),
-                                     .seed = process::next_seed(),
-                                     .dump = value(options.core) == Core::include,
-                                     .refused = say_refused});
+    const bool begun = remap::begin(
+        {.engine = wanted_engine(), .seed = process::next_seed(), .dump = wanted_dump(), .refused = say_refused});
     if (!begun && !all) why_not = "there can be no remapped homes here";
     if (!begun && all && tracked_alloc::mechanism() == tracked_alloc::pages::Mechanism::none)
       why_not = "there are neither remapped homes here nor guard pages";
@@ -299,12 +359,10 @@ void arm() noexcept {
   is_armed.store(true, std::memory_order_release);
 }
 
-bool armed() noexcept { return is_armed.load(std::memory_order_relaxed); }
-
 bool protects_all() noexcept { return armed() && options.protect.beyond_samples(); }
 
 bool wants(const Request& request) noexcept {
-  if (!armed() || !sampled::can_have_home(request)) return false;
+  if (!armed() || !sampled::can_have_home(request.kind)) return false;
   const auto& wanted = options.protect;
   if (wanted.which() == Protect::Which::all) return true;
   if (wanted.wants_size(request.size)) return true;
@@ -313,21 +371,23 @@ bool wants(const Request& request) noexcept {
   return wanted.wants_caller(module_hash(module.path.empty() ? process::program() : base_name(module.path)));
 }
 
-void* allocate(const Request& asked) noexcept {
-  Request request = asked;
-  if (const void* const asker = sampled::asker(); asker != nullptr) request.caller = asker;
-  if (!wants(request) || !std::has_single_bit(request.alignment)) return nullptr;
-  if (process::is_new_child()) [[unlikely]]
-    sampled::notice_fork();
-  if (request.size <= remap::kMost && request.alignment <= remap::kMostAlignment && remap::begun()) [[likely]] {
-    void* const home = remap::allocate(
-        {request.size, request.alignment, note_of(request.kind, request.caller), zeroes(request.kind)}, stripe());
-    // Who never frees is to be reached, too. Pages of addresses count themselves.
-    if (reinterpret_cast<uintptr_t>(home) % (kNowAndThen * kPage) < kPage) [[unlikely]]
-      sampled::pass_by();
-    return home != nullptr ? home : go_without(is_exhausted);
-  }
-  return allocate_large(request);
+[[gnu::noinline]] static void* allocate_slowly(Kind kind, size_t size, size_t alignment, const void* caller) noexcept {
+  const Request request{kind, size, alignment, caller};
+  if (!wants(request) || !std::has_single_bit(alignment)) return nullptr;
+  if (process::is_new_child()) sampled::notice_fork();
+  if (size > remap::kMost || alignment > remap::kMostAlignment || !remap::begun()) return allocate_large(request);
+  return given(remap::allocate({size, alignment, note_of(kind, caller), zeroes(kind)}, stripe()));
+}
+
+void* allocate(Kind kind, size_t size, size_t alignment, const void* caller) noexcept {
+  if (const void* const asker = sampled::asker(); asker != nullptr) [[unlikely]]
+    caller = asker;
+  const bool usual = options.protect.which() == Protect::Which::all && size <= remap::kMost && alignment == kAnyType &&
+                     armed() && remap::begun() && sampled::can_have_home(kind) && !process::is_new_child() &&
+                     !has_stacks();
+  if (!usual) [[unlikely]]
+    return allocate_slowly(kind, size, alignment, caller);
+  return given(remap::allocate(size, kAnyType, notes::of_caller(kind, caller), zeroes(kind), stripe()));
 }
 
 void* move_in(const Request& request, void* ptr) noexcept {
@@ -353,23 +413,29 @@ bool is_no_block(const void* ptr, std::string_view function, const void* caller)
 }
 
 bool release(void* ptr, Release with, size_t size, const void* caller) noexcept {
-  Death death = take(ptr, caller);
-  if (death.found != Death::Found::done) [[unlikely]]
-    return refuse(death, ptr, with, caller);
-  if (add(&Counters::released) % kNowAndThen == 0) [[unlikely]]
-    sampled::pass_by();
-  if (may_be_wrong(death, with, size)) [[unlikely]]
-    tell_what_is_wrong(death, with, size, caller);
-  if (tracked_alloc::records::is_sample(death.block.born)) [[unlikely]]
-    sampled::remapped::end(death.block, name_of(with), caller);
-  sweep_if_due();
+  __builtin_prefetch(ptr);  // the noise is near
+  if (has_stacks() || !leaves_open()) [[unlikely]]
+    return release_slowly(ptr, with, size, caller);
+  const remap::Freed freed = remap::release_quietly(ptr, notes::of_caller(Kind{}, caller));
+  if (!freed.done()) [[unlikely]]
+    return release_slowly(ptr, with, size, caller);
+  if (is_unusual(freed.note(), freed.size, with, size)) [[unlikely]]
+    tell_of({.address = reinterpret_cast<uintptr_t>(ptr),
+             .size = freed.size,
+             .room = freed.size,
+             .born = freed.note(),
+             .died = 0,
+             .live = false,
+             .open = true},
+            with, size, caller);
+  if (is_now_and_then(ptr)) [[unlikely]]
+    do_what_is_due();
   return true;
 }
 
 void leave(void* ptr, const Request& request) noexcept {
   const Death death = take(ptr, request.caller);
   if (death.found == Death::Found::done) {
-    add(&Counters::released);
     sampled::remapped::end(death.block, name_of(request.kind), request.caller);
   } else {  // another thread was at it, too
     sampled::complain(Error::resize_of_freed, claim_of(found_of(death.found, death.block), death.block, ptr), ptr,
@@ -452,10 +518,11 @@ void refill(uint64_t now) noexcept {
 void forked() noexcept {
   if (!armed()) return;
   for (Counters& each : counters)
-    for (auto* counter : {&each.resized, &each.released, &each.of_2_mib, &each.of_1_gib, &each.guarded,
-                          &each.guarded_bytes, &each.unprotected})
+    for (auto* counter :
+         {&each.resized, &each.of_2_mib, &each.of_1_gib, &each.guarded, &each.guarded_bytes, &each.unprotected})
       counter->store(0, std::memory_order_relaxed);
   placed_before = remap::placed();
+  released_before = released();
   stacks.begin();
   closings.begin();
 }
@@ -465,11 +532,12 @@ Totals totals() noexcept {
   Totals sum{};
   sum.allocations = placed.blocks - placed_before.blocks;
   sum.allocated_bytes = placed.bytes - placed_before.bytes;
+  const uint64_t released_ever = released();
+  sum.deallocations = released_ever - std::min(released_ever, released_before);
   for (const Counters& each : counters) {
     sum.allocations += each.guarded.load(std::memory_order_relaxed);
     sum.allocated_bytes += each.guarded_bytes.load(std::memory_order_relaxed);
     sum.reallocations += each.resized.load(std::memory_order_relaxed);
-    sum.deallocations += each.released.load(std::memory_order_relaxed);
     sum.of_2_mib += each.of_2_mib.load(std::memory_order_relaxed);
     sum.of_1_gib += each.of_1_gib.load(std::memory_order_relaxed);
     sum.guarded += each.guarded.load(std::memory_order_relaxed);

@@ -1,4 +1,5 @@
 #pragma once
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -14,7 +15,8 @@ namespace poireau::protect {
 /// Makes everything ready, if the options want it. Once, by lifecycle.cc.
 void arm() noexcept;
 /// Whether there are such homes. Set once, before the program's first thread of its own, or never.
-[[nodiscard]] bool armed() noexcept;
+[[gnu::visibility("hidden")]] extern std::atomic<bool> is_armed;
+[[nodiscard]] inline bool armed() noexcept { return is_armed.load(std::memory_order_relaxed); }
 /// Whether they are not for samples only: then the hooks are to be told.
 [[nodiscard]] bool protects_all() noexcept;
 
@@ -22,7 +24,10 @@ void arm() noexcept;
 [[nodiscard]] bool wants(const sampled::Request& request) noexcept;
 
 /// A home for a request that `wants`, which is not sampled; nullptr: there is none, ask the real allocator.
-[[nodiscard]] void* allocate(const sampled::Request& request) noexcept;
+[[nodiscard]] void* allocate(Kind kind, size_t size, size_t alignment, const void* caller) noexcept;
+[[nodiscard]] inline void* allocate(const sampled::Request& request) noexcept {
+  return allocate(request.kind, request.size, request.alignment, request.caller);
+}
 /// The same for a request to resize `ptr`, a block of the real allocator or nullptr: its content moves in.
 [[nodiscard]] void* move_in(const sampled::Request& request, void* ptr) noexcept;
 /// Whether `ptr`, which is given to a function that wants a block and is not ours, can't be anybody's: then it is told.

@@ -6,12 +6,12 @@
 /// What the hooks jump to where blocks that are not sampled are protected (protect.h), by the shape of a row. They are
 /// jumped to, so their return addresses are the program's. What they don't serve is served by what they stand before.
 
-#define PROTECTED_allocate(name, result, parameters, arguments, bytes, alignment)                      \
-  static result protected_##name parameters {                                                          \
-    void* const home = protect::allocate({Kind::name, bytes, alignment, __builtin_return_address(0)}); \
-    if (home != nullptr) [[likely]]                                                                    \
-      return static_cast<result>(home);                                                                \
-    return beneath.name arguments;                                                                     \
+#define PROTECTED_allocate(name, result, parameters, arguments, bytes, alignment)                    \
+  static result protected_##name parameters {                                                        \
+    void* const home = protect::allocate(Kind::name, bytes, alignment, __builtin_return_address(0)); \
+    if (home != nullptr) [[likely]]                                                                  \
+      return static_cast<result>(home);                                                              \
+    return beneath.name arguments;                                                                   \
   }
 #define PROTECTED_resize(name, result, parameters, arguments, bytes, alignment)                            \
   static result protected_##name parameters {                                                              \
@@ -20,14 +20,14 @@
       return home;                                                                                         \
     return beneath.name arguments;                                                                         \
   }
-#define PROTECTED_store(name, result, parameters, arguments, bytes, alignment_)                               \
-  static result protected_##name parameters {                                                                 \
-    void* const home = (alignment_) % sizeof(void*) != 0                                                      \
-                           ? nullptr                                                                          \
-                           : protect::allocate({Kind::name, bytes, alignment_, __builtin_return_address(0)}); \
-    if (home == nullptr) return beneath.name arguments;                                                       \
-    *out = home;                                                                                              \
-    return 0;                                                                                                 \
+#define PROTECTED_store(name, result, parameters, arguments, bytes, alignment_)                             \
+  static result protected_##name parameters {                                                               \
+    void* const home = (alignment_) % sizeof(void*) != 0                                                    \
+                           ? nullptr                                                                        \
+                           : protect::allocate(Kind::name, bytes, alignment_, __builtin_return_address(0)); \
+    if (home == nullptr) return beneath.name arguments;                                                     \
+    *out = home;                                                                                            \
+    return 0;                                                                                               \
   }
 #define PROTECTED_release(name, result, parameters, arguments, bytes, alignment)                                 \
   static result protected_##name parameters {                                                                    \

@@ -39,8 +39,6 @@ namespace {
 constinit std::atomic<bool> ready{false}, asleep{false};
 constinit std::atomic<uint64_t> next_turn{0};  // in ticks
 
-/// The caller of the request that this thread is asking the real allocator for; nullptr: none, or it was withdrawn.
-[[gnu::tls_model("initial-exec")]] constinit thread_local const void* asking = nullptr;
 static_assert(sizeof(Sampler) + sizeof asking <= 64, "static TLS is scarce and shared");
 
 void add(std::atomic<uint64_t>& counter, uint64_t amount) noexcept {
@@ -57,6 +55,8 @@ Rates rates() noexcept {
 }
 
 }  // namespace
+
+constinit thread_local const void* asking = nullptr;  // or it was withdrawn
 
 Way get_ready() noexcept {
   if (ready.load(std::memory_order_acquire)) [[likely]]
@@ -160,7 +160,6 @@ void* early_resize(const Request& request, void* ptr) noexcept {
 
 void set_ready() noexcept { ready.store(true, std::memory_order_release); }
 void set_dormant() noexcept { asleep.store(true, std::memory_order_relaxed); }
-const void* asker() noexcept { return asking; }
 bool dormant() noexcept { return asleep.load(std::memory_order_relaxed); }
 
 void forked() noexcept {

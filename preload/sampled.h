@@ -113,7 +113,8 @@ void set_ready() noexcept;
 void set_dormant() noexcept;
 [[nodiscard]] bool dormant() noexcept;
 /// Whose request it is that this thread is asking the real allocator for; nullptr: nobody's that we know of.
-[[nodiscard]] const void* asker() noexcept;
+[[gnu::tls_model("initial-exec"), gnu::visibility("hidden")]] extern constinit thread_local const void* asking;
+[[nodiscard]] inline const void* asker() noexcept { return asking; }
 /// A fork child with its own thread state: forgets what the parent counted.
 void forked() noexcept;
 

@@ -30,9 +30,6 @@ using report::tell;
 using tracked_alloc::Claim;
 using tracked_alloc::Wanted;
 
-constinit std::atomic<bool> homes_closed{false};
-constinit std::atomic<Operators> operators_are{Operators::theirs};
-
 constexpr uint64_t kForever = 1 << 30;  // seconds
 
 // What it takes to walk a stack.
@@ -59,6 +56,9 @@ void count_unplaced(const Request& request, int cause) noexcept {
 }
 
 }  // namespace
+
+constinit std::atomic<bool> homes_closed{false};
+constinit std::atomic<Operators> operators_are{Operators::theirs};
 
 tracked_alloc::Policy policy(bool protect) noexcept {
   const uint64_t guard = protect ? kGuardAll : governor::guard();
@@ -119,10 +119,6 @@ void* find_guarded_home(const Request& request) noexcept {
   const tracked_alloc::Home home = tracked_alloc::allocate(wanted_of(request, {Way::real}, 0), policy(true));
   if (home.block != nullptr) journal::hidden(home);
   return home.block;
-}
-
-bool can_have_home(const Request& request) noexcept {
-  return placeable(request.kind) && !homes_closed.load(std::memory_order_relaxed);
 }
 
 bool may_have_home(const Request& request) noexcept {
@@ -236,6 +232,5 @@ void* lent_copy(const Request& request, const void* ptr, size_t room) noexcept {
 void close_homes() noexcept { homes_closed.store(true, std::memory_order_relaxed); }
 
 void set_operators(Operators whose) noexcept { operators_are.store(whose, std::memory_order_relaxed); }
-Operators operators() noexcept { return operators_are.load(std::memory_order_relaxed); }
 
 }  // namespace poireau::sampled

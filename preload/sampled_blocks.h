@@ -1,4 +1,5 @@
 #pragma once
+#include <atomic>
 #include <string_view>
 
 #include "preload/report.h"
@@ -19,7 +20,10 @@ namespace poireau::sampled {
 [[nodiscard]] tracked_alloc::Wanted wanted_of(const Request& request, const Verdict& verdict, size_t before) noexcept;
 
 /// Whether a request can have a home at all. `may_have_home`: counted if not.
-[[nodiscard]] bool can_have_home(const Request& request) noexcept;
+[[gnu::visibility("hidden")]] extern std::atomic<bool> homes_closed;
+[[nodiscard]] inline bool can_have_home(Kind kind) noexcept {
+  return placeable(kind) && !homes_closed.load(std::memory_order_relaxed);
+}
 [[nodiscard]] bool may_have_home(const Request& request) noexcept;
 /// nullptr: there is none, which is counted.
 [[nodiscard]] void* find_home(const Request& request, const tracked_alloc::Wanted& wanted) noexcept;
@@ -50,6 +54,7 @@ bool check_slack(const tracked_alloc::Claim& claim, std::string_view function, c
 [[nodiscard]] void* lent_copy(const Request& request, const void* ptr, size_t room) noexcept;
 
 /// Who operator new and delete belong to.
-[[nodiscard]] Operators operators() noexcept;
+[[gnu::visibility("hidden")]] extern std::atomic<Operators> operators_are;
+[[nodiscard]] inline Operators operators() noexcept { return operators_are.load(std::memory_order_relaxed); }
 
 }  // namespace poireau::sampled

@@ -108,7 +108,7 @@ void* move_in(const Request& request, const Verdict& verdict, void* ptr) noexcep
   return home;
 }
 
-bool release(void* ptr, Release with, size_t size, const void* caller) noexcept {
+[[gnu::noinline]] static bool release_any(void* ptr, Release with, size_t size, const void* caller) noexcept {
   if (bootstrap::contains(ptr)) {
     bootstrap::release(ptr);
     return true;
@@ -138,6 +138,13 @@ bool release(void* ptr, Release with, size_t size, const void* caller) noexcept 
   check_slack(claim, name_of(with), caller);
   end(claim, name_of(with), caller);
   return true;
+}
+
+bool release(void* ptr, Release with, size_t size, const void* caller) noexcept {
+  if (is_remapped(ptr) && protect::armed() && !process::is_new_child() &&
+      (!is_operator(with) || operators() != Operators::theirs))
+    return protect::release(ptr, with, size, caller);
+  return release_any(ptr, with, size, caller);
 }
 
 bool measure(const void* ptr, size_t& size) noexcept {
@@ -232,7 +239,7 @@ void prepare_homes() noexcept {
       .placement = static_cast<tracked_alloc::Placement>(value(options.placement)),
       .mechanism = static_cast<tracked_alloc::pages::Mechanism>(value(options.guard_mechanism)),
       .open = sandbox::state() == sandbox::State::open,
-      .dump = value(options.core) == Core::include,
+      .dump = value(options.core) != Core::exclude,
       .keep = value(options.keep),
       .seed = process::next_seed(),
       .guards_gone = say_guards_are_gone,

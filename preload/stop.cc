@@ -211,9 +211,11 @@ bool stop_all(uint64_t deadline) noexcept {
   gone_on = false;
   const uint32_t now = stage.fetch_add(1) + 1;
   for (;;) {
+    const unsigned before = seated;
     const Step step = call_in_all(now);
     if (step == Step::done) return true;
     if (step == Step::failed || !wait_for_all(now, deadline) || clock::ticks() > deadline) return false;
+    if (seated == before) sys::yield();  // one is about to end
   }
 }
 

@@ -21,12 +21,14 @@ namespace marks = tracked_alloc::marks;
 namespace remap = tracked_alloc::remap;
 
 constexpr uint64_t kFloor = 2 << 20;     // bytes of dead blocks that no sweep is worth
-constexpr uint64_t kRest = 8;            // times as long as the last sweep took, at least, there is no other
+constexpr uint64_t kRest = 8;            // times as much CPU time as the last sweep took goes to others before the next
+constexpr uint64_t kLongest = 100;       // milliseconds; meanwhile nobody else tries
 constexpr uint64_t kMostPause = 10'000;  // milliseconds between one that was of no use and the next
 constexpr size_t kStack = 6 << 10;       // that it takes
 
-constinit std::atomic<uint64_t> next{0};   // in ticks; sooner none is due
-constinit std::atomic<uint64_t> pause{1};  // milliseconds
+constinit std::atomic<uint64_t> next{0};      // in ticks; sooner none is due
+constinit std::atomic<uint64_t> next_use{0};  // and not before the process has used so many nanoseconds
+constinit std::atomic<uint64_t> pause{1};     // milliseconds
 constinit std::atomic<uint64_t> sweeps{0}, given_up{0}, swept{0}, freed{0}, freed_bytes{0}, kept{0}, kept_bytes{0},
     spent{0};
 
@@ -54,12 +56,23 @@ void draw(uint64_t before, uint64_t used, uint64_t now) noexcept {
   allowed_since = now;
 }
 
-/// `of_use`: a good part of what is dead could be used again.
-void rest(uint64_t began, bool of_use) noexcept {
-  const uint64_t now = clock::ticks(), millisecond = clock::ticks_per_second() / 1000;
-  const uint64_t wait = of_use ? 1 : std::min(value(pause) * 2, kMostPause);
+uint64_t millisecond() noexcept { return clock::ticks_per_second() / 1000; }
+
+/// `use`: what the process had used when it began. `of_use`: a good part of what is dead could be used again.
+void rest(uint64_t use, bool of_use) noexcept {
+  const uint64_t wait = of_use ? 1 : std::min(value(pause) * 2, kMostPause), used = sys::cpu_time();
   pause = wait;
-  next = now + std::max(kRest * (now - began), of_use ? 0 : wait * millisecond);
+  next_use = used + kRest * (used - use);
+  next = clock::ticks() + (of_use ? 0 : wait * millisecond());
+}
+
+/// Whether enough else has been done. Asked again when that may be.
+bool rested(uint64_t now) noexcept {
+  const uint64_t used = sys::cpu_time(), wanted = value(next_use);
+  if (used >= wanted) return true;
+  constexpr uint64_t kProcessors = 4;  // or so
+  next = now + std::max<uint64_t>((wanted - used) / kProcessors / 1'000'000, 1) * millisecond();
+  return false;
 }
 
 void look_through(void*, const Area&, uintptr_t, std::span<const std::byte> bytes) noexcept {
@@ -97,9 +110,9 @@ bool due() noexcept {
   if (value(options.sweep) != Sweep::in_line) return false;
   const uint64_t share = value(options.quarantine_share);
   const bool much = share != 0 && dead >= kFloor + remap::live_bytes() * share / 1'000'000;
-  if (!much && !no_addresses) return false;
+  if ((!much && !no_addresses) || sandbox::state() != sandbox::State::open) return false;
   const uint64_t now = clock::ticks();
-  return now >= value(next) && allowed(now) != 0;
+  return now >= value(next) && rested(now) && allowed(now) != 0;
 }
 
 std::string_view text_of(Outcome outcome) noexcept {
@@ -124,17 +137,19 @@ Outcome run() noexcept {
   if (!room_on_stack(kStack)) return Outcome::busy;
   const uint64_t began = clock::ticks(), most = allowed(began), dead = remap::open_dead_bytes();
   const uint64_t size = value(options.sweep_size);
-  uint64_t used = 0, addresses = 0;
+  uint64_t used = 0, addresses = 0, use = sys::cpu_time();
   Outcome outcome;
+  next = began + kLongest * millisecond();
   {
     const stop::Others others;
+    if (others) use = sys::cpu_time();
     outcome = others ? sweep_standing({.bytes = std::min(most, size == 0 ? UINT64_MAX : size)}, used, addresses)
                      : without_others(others.why());
   }
   if (outcome == Outcome::busy) return outcome;
   if (outcome == Outcome::moving) add(given_up, 1);
   if (outcome == Outcome::done && value(options.release_rate) != 0) draw(most, used, began);
-  rest(began, outcome == Outcome::done && (used >= dead / 4 || addresses != 0));
+  rest(use, outcome == Outcome::done && (used >= dead / 4 || addresses != 0));
   add(spent, clock::ticks() - began);
   return outcome;
 }
@@ -145,7 +160,7 @@ Totals totals() noexcept {
 }
 
 void forked() noexcept {
-  for (auto* counter : {&sweeps, &given_up, &swept, &freed, &freed_bytes, &kept, &kept_bytes, &spent, &next})
+  for (auto* counter : {&sweeps, &given_up, &swept, &freed, &freed_bytes, &kept, &kept_bytes, &spent, &next, &next_use})
     counter->store(0, std::memory_order_relaxed);
   pause = 1;
 }

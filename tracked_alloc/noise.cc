@@ -6,10 +6,10 @@
 #include "preload/base/random.h"
 
 namespace poireau::tracked_alloc::noise {
-namespace {
 
-constexpr size_t kPeriod = 4096;
 [[gnu::section(".lbss")]] constinit unsigned char pattern[kPeriod]{};
+
+namespace {
 
 /// Calls `piece(address, size, its noise)` for pieces of the range until it returns true.
 template <typename Piece>

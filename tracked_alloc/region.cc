@@ -17,8 +17,10 @@ constexpr size_t kTableOfChunk = sizeof(Record) << kSlotBits;
 static_assert(kTableOfChunk % kPage == 0);
 static_assert(slots_per_chunk(0) <= size_t{1} << kSlotBits && kChunks * kTableOfChunk <= kTable);
 static_assert(kRegion + kGibArea * kAreaSize <= kRecords && kRecords + (kGibArea + 1) * kTable <= kArena);
+#ifndef __SANITIZE_THREAD__
 static_assert(kArena + kArenaSize <= kRemapTables && kRemapTables + kRemapTablesSize <= kGibs);
 static_assert(kGibs + kGibCount * kGib <= kRemap && kRemap + kRemapSize == kRegion + kRegionSize);
+#endif
 
 // A GiB home costs a mapping, of which a process has 65530 unless the administrator says otherwise.
 constexpr size_t kMostGibs = kGibCount / 8 * 7;

@@ -32,12 +32,18 @@ constexpr size_t kTable = size_t{1} << 33;  // an area's part of them
 constexpr uintptr_t table_of(uint32_t area) noexcept { return kRecords + area * kTable; }
 constexpr uintptr_t kArena = kRegion + 10 * kTib;
 constexpr size_t kArenaSize = kTib;
+#ifndef __SANITIZE_THREAD__
 constexpr uintptr_t kRemapTables = kRegion + 11 * kTib;
+constexpr uintptr_t kRemap = kRegion + 24 * kTib;
+constexpr size_t kRemapSize = 8 * kTib;
+#else  // unit tests of remapped homes: here its shadow is nobody else's
+constexpr uintptr_t kRemapTables = uintptr_t{0x4080} << 32;
+constexpr uintptr_t kRemap = kRemapTables + 2 * kTib;
+constexpr size_t kRemapSize = kTib / 2;
+#endif
 constexpr size_t kRemapTablesSize = 2 * kTib;
 constexpr uintptr_t kGibs = kRegion + 13 * kTib;
 constexpr size_t kGibCount = 11 * kTib / kGib;
-constexpr uintptr_t kRemap = kRegion + 24 * kTib;
-constexpr size_t kRemapSize = 8 * kTib;
 
 constexpr unsigned kSlotBits = 8;
 constexpr unsigned area_of(unsigned size_class, bool guarded) noexcept { return 2 * size_class + guarded; }

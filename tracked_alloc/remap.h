@@ -1,4 +1,5 @@
 #pragma once
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
@@ -40,17 +41,21 @@ enum class Refusal : uint8_t {
   kinds
 };
 
+/// What core dumps have of it: each block's page; the memory that these share, once; nothing.
+enum class Dump : uint8_t { blocks, arena, none };
+
 struct Settings {
   Engine engine = Engine::automatic;
   uint64_t seed = 0;
-  bool dump = true;      // core dumps include the blocks
+  Dump dump = Dump::blocks;
   size_t addresses = 0;  // of kSize, to be used at most; 0: all
   size_t arena = 0;      // bytes of physical memory, at most; 0: as much as the machine has
   void (*refused)(Refusal why) noexcept = nullptr;
 };
 /// False: there can be no remapped homes here (no memfd, a sandbox, RLIMIT_FSIZE).
 [[nodiscard]] bool begin(const Settings& settings) noexcept;
-[[nodiscard]] bool begun() noexcept;
+[[gnu::visibility("hidden")]] extern std::atomic<bool> ready;
+[[nodiscard]] inline bool begun() noexcept { return ready.load(std::memory_order_acquire); }
 [[nodiscard]] Engine engine() noexcept;  // the one in force
 
 /// What the caller wants remembered of a block's birth and of its death: 48 bits each, never looked into.
@@ -74,7 +79,10 @@ struct Wanted {
 };
 /// `stripe`: any number, the same for the same thread most of the time; threads with different ones don't meet.
 /// nullptr: none to be had, which was counted.
-[[nodiscard]] void* allocate(const Wanted& wanted, unsigned stripe) noexcept;
+[[nodiscard]] void* allocate(size_t size, size_t alignment, Note born, bool zeroed, unsigned stripe) noexcept;
+[[nodiscard]] inline void* allocate(const Wanted& wanted, unsigned stripe) noexcept {
+  return allocate(wanted.size, wanted.alignment, wanted.born, wanted.zeroed, stripe);
+}
 
 struct Closing {
   bool now = true;
@@ -89,6 +97,15 @@ struct Death {
 };
 /// Frees the live block that begins at `ptr`. Of several threads that try, one gets `done`.
 [[nodiscard]] Death release(void* ptr, Note died, const Closing& closing) noexcept;
+/// The same in fewer steps where there is nothing to tell: it was live, is not to be closed by itself, and nobody wrote
+/// behind it. Else nothing has changed: ask `release`.
+struct Freed {
+  uint64_t born;  // its note, above whatever; 0: nothing has changed
+  size_t size;
+  [[nodiscard]] bool done() const noexcept { return born != 0; }
+  [[nodiscard]] Note note() const noexcept { return born >> (64 - kNoteBits); }
+};
+[[nodiscard]] Freed release_quietly(void* ptr, Note died) noexcept;
 
 /// What lies, or lay, at an address. Lock-free: for fault handlers.
 struct Answer {

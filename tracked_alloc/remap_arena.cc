@@ -16,7 +16,8 @@ constexpr size_t kMostArena = size_t{512} << 30;
 
 constinit std::atomic<size_t> size{0}, used{0}, accessible{0};
 constinit std::atomic<uint64_t> mapped{0}, mapped_pages{0}, most_mappings{0}, most_pages{0};
-constinit std::atomic<bool> dumped{true}, no_more{false};
+constinit std::atomic<Dump> dumped{Dump::blocks};
+constinit std::atomic<bool> no_more{false};
 constinit size_t copied = 0;  // bytes of the copy that are accessible, those that are when it is made
 constinit bool copy_is_there = false;
 constinit int copy_file = -1;
@@ -63,6 +64,13 @@ int map_anchor(uintptr_t at, size_t bytes) noexcept {
   return -1;
 }
 
+bool dumps(Dump what) noexcept { return dumped.load(std::memory_order_relaxed) == what; }
+
+/// The anchor's part that is in use is in core dumps, if it is to be. What is mapped from it is then, too, at first.
+void dump_anchor(size_t bytes) noexcept {
+  if (dumps(Dump::arena)) static_cast<void>(sys::advise(pointer(kAnchor), bytes, sys::Advice::dump));
+}
+
 bool make_accessible(uintptr_t anchor, size_t end) noexcept { return sys::protect(pointer(anchor), end, true) == 0; }
 
 bool reach(size_t end) noexcept {
@@ -70,6 +78,7 @@ bool reach(size_t end) noexcept {
   if (end <= now) return true;
   const size_t wanted = std::min((end + kStep - 1) / kStep * kStep, size.load(std::memory_order_relaxed));
   if (sealed() || !make_accessible(kAnchor, wanted)) return false;
+  dump_anchor(wanted);
   while (now < wanted && !accessible.compare_exchange_weak(now, wanted, std::memory_order_release)) {
   }
   return true;
@@ -77,7 +86,7 @@ bool reach(size_t end) noexcept {
 
 }  // namespace
 
-bool begin(size_t most, bool dump) noexcept {
+bool begin(size_t most, Dump dump) noexcept {
   dumped.store(dump, std::memory_order_relaxed);
   most_pages.store(pages_left(), std::memory_order_relaxed);
   most_mappings.store(mappings_left(), std::memory_order_relaxed);
@@ -101,8 +110,9 @@ size_t take(unsigned shift) noexcept {
 
 bool show(size_t offset, size_t pages, uintptr_t at) noexcept {
   if (sealed() || !sys::show_also(pointer(kAnchor + offset), pages * kPage, pointer(at))) return false;
-  if (dumped.load(std::memory_order_relaxed))
-    static_cast<void>(sys::advise(pointer(at), pages * kPage, sys::Advice::dump));
+  if (!dumps(Dump::none))
+    static_cast<void>(
+        sys::advise(pointer(at), pages * kPage, dumps(Dump::blocks) ? sys::Advice::dump : sys::Advice::never_dump));
   return true;
 }
 
@@ -156,6 +166,7 @@ bool adopt_copy() noexcept {
   // Two mappings, each moved as a whole.
   if (copied != 0 && !sys::move(pointer(kCopy), copied, pointer(kAnchor))) return false;
   copy_is_there = false;
+  dump_anchor(copied);
   accessible.store(copied, std::memory_order_relaxed);
   return copied == bytes || sys::move(pointer(kCopy + copied), bytes - copied, pointer(kAnchor + copied));
 }

@@ -11,7 +11,7 @@ namespace poireau::tracked_alloc::remap::arena {
 
 constexpr uintptr_t kAnchor = region::kRemapTables + (size_t{1} << 40);
 
-[[nodiscard]] bool begin(size_t most, bool dump) noexcept;
+[[nodiscard]] bool begin(size_t most, Dump dump) noexcept;
 /// The offset of 2^shift pages in it, for good, that are zero; SIZE_MAX: there are none.
 [[nodiscard]] size_t take(unsigned shift) noexcept;
 /// Shows these pages at an address.

@@ -26,6 +26,7 @@ constexpr size_t kMostGone = 8192;
 [[gnu::section(".lbss")]] constinit std::atomic<uint32_t> gone[kMostGone]{};
 constinit std::atomic<size_t> gone_begin{0}, gone_end{0};
 constinit std::atomic<bool> growing{false}, have_recycled{false};
+constinit std::atomic<bool> in_vain{false};  // the last wait for a table was
 /// For each size of parts the next page in a unit of them; a multiple of kUnitPages: there is none.
 constinit std::atomic<size_t> cut[kUnitShift + 1]{};
 
@@ -187,9 +188,15 @@ bool have_table(uintptr_t at, size_t size) noexcept {
   const uintptr_t begin = at / kPage * kPage, end = (at + size + kPage - 1) / kPage * kPage;
   void* const place = reinterpret_cast<void*>(begin);
   if (pages::map_plain(place, end - begin, true)) return true;
-  // Perhaps another thread is at it, or has not come to the end of it.
-  for (int patience = 0; patience < kPatience && !sys::readable(place); ++patience) sys::yield();
-  return sys::readable(place);
+  // Perhaps another thread is at it, or has not come to the end of it. Who hoped so in vain waits no more: it is memory
+  // that is missing.
+  bool there = sys::readable(place);
+  for (int patience = in_vain.load(std::memory_order_relaxed) ? 0 : kPatience; patience > 0 && !there; --patience) {
+    sys::yield();
+    there = sys::readable(place);
+  }
+  in_vain.store(!there, std::memory_order_relaxed);
+  return there;
 }
 
 void begin(size_t addresses) noexcept {

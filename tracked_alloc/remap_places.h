@@ -88,14 +88,17 @@ struct Spot {
   unsigned number;  // in the run
   uintptr_t block;
 };
-[[gnu::always_inline]] inline Spot spot_of(uintptr_t address) noexcept {
-  const size_t page = page_of(address);
-  const Found found = at(page);
-  if (!found.place.there()) return {};
+/// Where somebody is.
+[[gnu::always_inline]] inline Spot spot_in(const Found& found, size_t page) noexcept {
   const Shape& shape = kShapes[found.place.shape()];
   const unsigned number = group_of(shape, static_cast<unsigned>(page - found.first));
   const size_t group = found.first + number * shape.group;
   return {found.place, group, number, address_of(group) + offset_in(shape, found.place.lane(), number)};
+}
+[[gnu::always_inline]] inline Spot spot_of(uintptr_t address) noexcept {
+  const size_t page = page_of(address);
+  const Found found = at(page);
+  return found.place.there() ? spot_in(found, page) : Spot{};
 }
 
 /// `addresses`: bytes of them that may be used; 0: all.

@@ -19,8 +19,9 @@ void set_state(Run& run, State to) noexcept {
 }
 
 /// Deaths are summed up 16 at a time where blocks are small: what is left, rounded up, tells how many.
+unsigned grain_of(const Run& run) noexcept { return run.shift >= 6 && shape_of(run).group == 1 ? 16 : 1; }
 uint64_t rounded(const Run& run, uint64_t left) noexcept {
-  const unsigned grain = run.shift >= 6 && shape_of(run).group == 1 ? 16 : 1;
+  const unsigned grain = grain_of(run);
   return (left + grain - 1) & ~uint64_t{grain - 1};
 }
 
@@ -167,8 +168,8 @@ uint64_t take_blocks(Run& run, unsigned& word, bool& more) noexcept {
 
 bool bury(Run& run) noexcept {
   const uint64_t now = run.standing.fetch_sub(1, std::memory_order_acq_rel) - 1, left = left_of(now);
-  if (const uint64_t dead = rounded(run, left + 1) - rounded(run, left); dead != 0)
-    sums.dead.fetch_add(dead * shape_of(run).capacity, std::memory_order_relaxed);
+  if (const unsigned grain = grain_of(run); left % grain == 0)
+    sums.dead.fetch_add(uint64_t{grain} * shape_of(run).capacity, std::memory_order_relaxed);
   if (left != 0) [[likely]]
     return false;
   uint64_t last = now;

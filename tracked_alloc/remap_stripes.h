@@ -12,6 +12,7 @@ namespace poireau::tracked_alloc::remap::stripes {
 /// Blocks of one run that are to be given out next.
 struct Current {
   uint64_t bits;
+  uintptr_t next;  // the block that the lowest bit stands for
   runs::Run* run;
   uintptr_t base;        // of the group that the lowest bit stands for
   places::Entry* entry;  // its

@@ -10,7 +10,6 @@
 namespace poireau::tracked_alloc::remap {
 namespace {
 
-constinit std::atomic<bool> ready{false};
 constinit std::atomic<uint64_t> moves{0};
 constinit std::atomic<uint64_t> moved_then{0};  // when idle runs were last looked for
 
@@ -21,6 +20,8 @@ uint64_t load(const std::atomic<uint64_t>& number) noexcept { return number.load
 uint64_t less(uint64_t whole, uint64_t part) noexcept { return whole - std::min(whole, part); }
 
 }  // namespace
+
+constinit std::atomic<bool> ready{false};
 
 namespace tidy {
 
@@ -48,8 +49,6 @@ bool begin(const Settings& settings) noexcept {
   ready.store(true, std::memory_order_release);
   return true;
 }
-
-bool begun() noexcept { return ready.load(std::memory_order_acquire); }
 
 Placed placed() noexcept {
   Placed sum{};

@@ -58,6 +58,7 @@ class Figures:
     live: dict[str, dict[str, list[float]]]  # KiB by size, configuration, run
     start: dict[str, list[float]]  # ms
     wholes: dict[str, Whole]
+    kernel: dict[str, list[float]]  # ns a page by what is asked of the kernel
 
 
 def protected(library: Path) -> Config:
@@ -144,6 +145,17 @@ def measure_start(library: Path, rounds: int, rng: random.Random) -> dict[str, l
     return measure.interleave(configs, lambda config: 1000 * programs.cpu_of(config, command), 8 * rounds, rng)
 
 
+def measure_kernel(program: Path, rounds: int) -> dict[str, list[float]]:
+    """What closing blocks takes of the kernel: with their run, or one by one, by each engine."""
+    measure.step("protection: the kernel's part")
+    found: dict[str, list[float]] = {}
+    for _ in range(max(3, rounds)):
+        said = subprocess.run([program, "engines"], check=True, capture_output=True, text=True).stdout
+        for what, pages, ns in (line.split(",") for line in said.splitlines()[1:]):
+            found.setdefault(f"{what}, {pages} together" if int(pages) > 1 else what, []).append(float(ns))
+    return found
+
+
 def measure_all(pairs: Path, library: Path, rounds: int, scale: float, rng: random.Random) -> Figures:
     workloads = build()
     configs = [BARE, BARE_AGAIN, protected(library)]
@@ -161,7 +173,8 @@ def measure_all(pairs: Path, library: Path, rounds: int, scale: float, rng: rand
         if program.installed
     }
     live = measure_live(workloads, library, scale)
-    return Figures(by_threads, live, measure_start(library, rounds, rng), wholes)
+    kernel = measure_kernel(library.parent / "remap_bench", rounds)
+    return Figures(by_threads, live, measure_start(library, rounds, rng), wholes, kernel)
 
 
 # --- what came out ------------------------------------------------------------------------------
@@ -246,6 +259,8 @@ def report(figures: Figures) -> str:
     parts.append(measure.table(f"{LIVE_BLOCKS:,} live blocks, MiB of the process", ("", "bare", "all", "ratio"), live))
     start = [(" ".join(("python3", *START)), *(spread(ms) for ms in figures.start.values()))]
     parts.append(measure.table("Starting and ending, CPU ms", ("", *figures.start), start))
+    kernel = [(what, spread(ns)) for what, ns in figures.kernel.items()]
+    parts.append(measure.table("The kernel's part, CPU ns a page", ("", "ns"), kernel))
     return "\n".join(parts)
 
 
@@ -257,5 +272,6 @@ def record(figures: Figures) -> dict[str, Any]:
         "pairs, ns": figures.pairs,
         "live blocks, KiB": figures.live,
         "start, ms": figures.start,
+        "kernel, ns a page": figures.kernel,
         "programs": {name: of(whole) for name, whole in figures.wholes.items()},
     }

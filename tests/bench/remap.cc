@@ -2,6 +2,9 @@
 //
 // Prints a line for each pattern: CPU nanoseconds that a block took, allocated, written to and freed, in a remapped
 // home and by malloc; and for 100,000 live ones the memory that they add (PSS and page tables), both ways.
+//
+// remap_bench engines: what the kernel takes, in nanoseconds a page, to move pages that show the arena, so many
+// together, and to close and open one by itself, by each engine.
 #include "tracked_alloc/remap.h"
 
 #include <malloc.h>
@@ -18,8 +21,11 @@
 #include <vector>
 
 #include "preload/base/random.h"
+#include "preload/base/sys.h"
 #include "tracked_alloc/marks.h"
 #include "tracked_alloc/noise.h"
+#include "tracked_alloc/remap_arena.h"
+#include "tracked_alloc/remap_engine.h"
 
 namespace {
 
@@ -141,12 +147,24 @@ double kib_of(const char* file, const char* label) {
 }
 double memory_kib() { return kib_of("/proc/self/smaps_rollup", "Pss:") + kib_of("/proc/self/status", "VmPTE:"); }
 
-/// In a process of its own, for the heap is to be young.
-void measure(const char* name, Pattern pattern, long count, unsigned threads, bool homes) {
+/// In a process of its own: what `begin` was told holds for its life, and the heap is to be young.
+template <typename Body>
+void alone(Body&& body) {
   fflush(stdout);
   const pid_t child = fork();
   if (child == 0) {
     noise::begin(1);
+    body();
+    fflush(stdout);
+    _exit(0);
+  }
+  int status;
+  waitpid(child, &status, 0);
+  if (status != 0) exit(1);
+}
+
+void measure(const char* name, Pattern pattern, long count, unsigned threads, bool homes) {
+  alone([=] {
     if (homes && !remap::begin({})) exit(3);
     const double before = memory_kib();
     Share shares[2] = {{pattern, count, 0, 0}, {pattern, count, 1, 0}};
@@ -158,17 +176,74 @@ void measure(const char* name, Pattern pattern, long count, unsigned threads, bo
     const remap::Standing now = remap::standing();
     printf("%s,%s,%u,%.1f,%.0f,%lu,%lu\n", name, homes ? "home" : "malloc", threads, ns, memory_kib() - before,
            now.runs, now.recycled);
-    fflush(stdout);
-    _exit(0);
+  });
+}
+
+constexpr size_t kPage = 4096;
+void* const kHere = reinterpret_cast<void*>(remap::arena::kAnchor - (size_t{2} << 30));
+void* const kThere = reinterpret_cast<void*>(remap::arena::kAnchor - (size_t{3} << 30));
+
+void check(bool done, const char* what) {
+  if (done) return;
+  fprintf(stderr, "%s: the kernel refuses\n", what);
+  exit(1);
+}
+
+/// So many pages, of which all are there.
+void show_pages(unsigned shift) {
+  const size_t offset = remap::arena::take(shift), pages = size_t{1} << shift;
+  check(offset != SIZE_MAX && remap::arena::show(offset, pages, reinterpret_cast<uintptr_t>(kHere)), "show");
+  for (size_t page = 0; page < pages; ++page) touch(static_cast<char*>(kHere) + page * kPage);
+}
+
+void measure_moves(unsigned shift, long times) {
+  check(remap::begin({}), "begin");
+  show_pages(shift);
+  const size_t size = kPage << shift;
+  const double begin = cpu_ns();
+  for (long i = 0; i < times; ++i) {
+    check(sys::move(kHere, size, kThere), "move");
+    check(sys::move(kThere, size, kHere), "move back");
   }
-  int status;
-  waitpid(child, &status, 0);
-  if (status != 0) exit(1);
+  printf("move,%zu,%.1f\n", size / kPage, (cpu_ns() - begin) / static_cast<double>(2 * times * (long{1} << shift)));
+}
+
+void measure_engine(remap::Engine wanted, const char* name, long times) {
+  constexpr unsigned kShift = 9;
+  check(remap::begin({.engine = wanted}), "begin");
+  const remap::engines::Kind& engine = remap::engines::kind();
+  if (engine.engine != wanted) return;  // it does not work here
+  show_pages(kShift);
+  check(engine.enter(kHere, kPage << kShift), "enter");
+  double ns[2]{};
+  for (long i = 0; i < times; ++i)
+    for (const bool closing : {true, false}) {
+      const double begin = cpu_ns();
+      for (size_t page = 0; page < size_t{1} << kShift; ++page) {
+        void* const at = static_cast<char*>(kHere) + page * kPage;
+        check(closing ? engine.close(at, kPage) : engine.open(at, kPage), name);
+      }
+      ns[closing] += cpu_ns() - begin;
+    }
+  const double pages = static_cast<double>(times << kShift);
+  printf("close by %s,1,%.1f\nopen by %s,1,%.1f\n", name, ns[true] / pages, name, ns[false] / pages);
+}
+
+void measure_engines() {
+  puts("what,pages,ns");
+  alone([] { measure_moves(9, 2000); });
+  alone([] { measure_moves(6, 2000); });
+  alone([] { measure_engine(remap::Engine::userfaultfd, "userfaultfd", 40); });
+  alone([] { measure_engine(remap::Engine::markers, "markers", 40); });
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (argc > 1 && argv[1] == std::string_view("engines")) {
+    measure_engines();
+    return 0;
+  }
   const long count = argc > 1 ? strtol(argv[1], nullptr, 0) : 2'000'000;
   const std::string_view only = argc > 2 ? argv[2] : "";
   puts("pattern,way,threads,ns,kib,runs,recycled");

@@ -175,6 +175,7 @@ TEST_F(OptionsTest, EveryChoiceHasItsName) {
   shows(OnError::report, "report");
   shows(OnError::abort, "abort");
   shows(Core::include, "include");
+  shows(Core::once, "once");
   shows(Core::exclude, "exclude");
 }
 

@@ -4,6 +4,7 @@ protected: each is told in one exact line, and the program goes on. Its right tw
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -51,7 +52,8 @@ def complaint(case: Case, done: subprocess.CompletedProcess[str], more: dict[str
     problems = []
     if not re.fullmatch(wanted, found) or (found == first and first != ""):
         problems.append(f"said: {first or '(nothing)'}\n    not: {wanted or '(nothing)'}")
-    if done.returncode != 0 or not done.stdout.endswith("done\n"):
+    lost = case.lost and done.returncode in (-signal.SIGSEGV, 128 + signal.SIGSEGV)
+    if not lost and (done.returncode != 0 or not done.stdout.endswith("done\n")):
         problems.append(f"status {done.returncode}, stdout {done.stdout!r}")
     return "\n    ".join([f"{case} {more}", *problems]) if problems else ""
 

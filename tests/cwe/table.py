@@ -86,8 +86,9 @@ LINES: dict[str, tuple[str, str, str]] = {
 FLOWS = re.findall(r'^    \{"([^"]+)",', (HERE / "flows.cc").read_text(), re.MULTILINE)
 CIRCUMSTANCES = re.findall(r'^    \{"([^"]+)", (?:true|false)', (HERE / "weaknesses.cc").read_text(), re.MULTILINE)
 STRAIGHT, NOW = "straight", "now"
+CALLS = ("416 virtual call", "416 call through")
 TWINS = ("good source", "good sink")
-OF_EACH_KIND = ("415 malloc", "415 new[]", "416 read", "416 grown vector", "590 static", "761 searched")
+OF_EACH_KIND = ("415 malloc", "415 new[]", "416 read", "416 grown vector", "590 stack", "590 static", "761 searched")
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,11 @@ class Case:
     @property
     def aged(self) -> bool:
         return "aged" in self.circumstance
+
+    @property
+    def lost(self) -> bool:
+        """It goes where the block says, and what the block held may be gone."""
+        return self.weakness in CALLS and self.kind == "bad" and (self.aged or "in a child" in self.circumstance)
 
 
 def line_of(case: Case, address: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -42,3 +43,46 @@ def test_the_library_takes_what_is_set_there(
     done = subprocess.run([program], env=clean_environment(**{**variables, **own}), capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert len(list(tmp_path.glob("*/*/metadata"))) == 1
+
+
+CORE = r"""
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+struct node { struct node* next; char text[40]; }* head;
+int main(int count, char** argument) {
+  setrlimit(RLIMIT_CORE, &(struct rlimit){RLIM_INFINITY, RLIM_INFINITY});
+  for (int i = 0; i < 20000; ++i) {
+    struct node* node = malloc(sizeof *node);
+    node->next = head, head = node;
+    sprintf(node->text, "node %d", i);
+    if (i % 3 == 0) head = node->next, free(node);
+  }
+  if (count > 1 && fork() != 0) return wait(NULL) < 0;
+  strcpy(head->text, "the last");
+  abort();
+}
+"""
+
+
+@pytest.mark.parametrize("who", ["parent", "child"])
+def test_a_core_has_blocks_once_and_mended_in_their_places(
+    library: Path, compile_c: Callable[..., Path], tmp_path: Path, who: str
+) -> None:
+    pattern = Path("/proc/sys/kernel/core_pattern").read_text().strip()
+    if shutil.which("gdb") is None or not re.fullmatch("core(.%p)?", pattern):
+        pytest.skip(f"cores go to {pattern}, or there is no gdb")
+    program = compile_c(CORE, ["-g", "-w", "-fno-builtin"])
+    own = {"LD_PRELOAD": str(library), "POIREAU_PROTECT": "all", "POIREAU_SINK": "none", "POIREAU_CORE": "once"}
+    subprocess.run([program, *["a child"] * (who == "child")], env=clean_environment(**own), cwd=tmp_path)
+    (core,) = tmp_path.glob("core*")
+    assert core.stat().st_blocks * 512 < 30 << 20  # it would be 53 MiB and more
+    for shown in (r"parts of it are shown in their places", r": 0 parts"):
+        mended = subprocess.run([ROOT / "contrib/core/mend", core], capture_output=True, text=True)
+        assert re.search(shown, mended.stdout), mended
+    asked = ["gdb", "-nx", "-batch", "-ex", "p head->text", "-ex", "p head->next->next->text", program, core]
+    said = subprocess.run(asked, capture_output=True, text=True).stdout
+    assert re.findall(r'= "([a-z0-9 ]*)', said) == ["the last", "node 19996"], said

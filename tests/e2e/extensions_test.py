@@ -52,8 +52,8 @@ def test_extensions_are_seen_exactly_as_bare(program, run_bare, run_preloaded, a
     assert "there" in bare.stdout or allocator == "glibc"
 
 
-# MAKER RELEASE ORDER: of alignment (a), size (s) and count (c) in what the maker takes, and of size and alignment in what
-# the release takes behind the block. Says where the blocks lie, and reads a freed one.
+# MAKER RELEASE ORDER: of alignment (a), size (s) and count (c) in what the maker takes, and of size and alignment in
+# what the release takes behind the block. Says where the blocks lie, and reads a freed one.
 OWN_NAMES = r"""
 #define _GNU_SOURCE
 #include <dlfcn.h>

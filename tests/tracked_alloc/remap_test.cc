@@ -30,7 +30,7 @@ int status_of(const std::function<void()>& body) {
   fflush(nullptr);
   const pid_t child = fork();
   if (child == 0) {
-    alarm(60);
+    alarm(600);
     body();
     fflush(nullptr);
     _exit(::testing::Test::HasFailure() ? 1 : 0);
@@ -83,12 +83,13 @@ TEST(Remap, ABlockIsAlignedZeroedOnRequestAndHasNoiseBehindIt) {
           for (size_t i = 0; i < size; ++i) ASSERT_EQ(static_cast<char*>(ptr)[i], 0);
           ASSERT_EQ(room_of(ptr), size);
           paint(ptr, size);
-          static_cast<unsigned char*>(ptr)[size] ^= 1;
+          const unsigned char wrong = static_cast<unsigned char*>(ptr)[size] ^= 1;
           ASSERT_EQ(inspect(number(ptr)).first, number(ptr) + size);
           const Death death = bury(ptr);
           ASSERT_EQ(death.found, Death::Found::done);
           ASSERT_EQ(death.damage.first, number(ptr) + size);
           ASSERT_EQ(death.damage.bytes, 1u);
+          ASSERT_EQ(death.found_bytes[0], wrong);
         }
       }
     }
