@@ -6,9 +6,11 @@ PYTEST := $(PYTHON) -m pytest $(if $(filter 1,$(V)),-v,-q)
 # The build that `make check` tests, and those that `make soak` does.
 CHECK_PRESET := dev
 SOAK_PRESETS := $(CHECK_PRESET) asan ubsan tsan release
+# Tests of programs in which every block is protected.
+PROTECT_TESTS := $(addprefix tests/e2e/,protect_test.py sweep_test.py failing_test.py harsh_test.py) tests/misuse tests/cwe tests/real/protect_test.py
 export V
 
-.PHONY: help setup build demo check check-quick format bench bench-peers soak install
+.PHONY: help setup build demo check check-quick format bench bench-peers soak soak-protect install
 .NOTPARALLEL:
 
 help:  ## show this list
@@ -50,6 +52,12 @@ bench-peers: build  ## the same under the other profilers on this machine
 soak: setup  ## all tests in their long form and under sanitizers, for hours
 	@scripts/build $(SOAK_PRESETS) pages
 	@POIREAU_SOAK=1 POIREAU_CHECK_PRESETS='$(filter-out release,$(SOAK_PRESETS))' $(PYTEST) tests
+
+soak-protect: setup  ## those of them that are about protection of every block, 3 hours
+	@scripts/build $(SOAK_PRESETS) pages
+	@POIREAU_SOAK=1 POIREAU_CHECK_PRESETS='$(filter-out release,$(SOAK_PRESETS))' $(PYTEST) tests/gtest_test.py $(PROTECT_TESTS) \
+	  -k 'not gtest_test or remap or records or homes or stop_test'
+	@POIREAU_PRELOADED=release $(PYTEST) $(PROTECT_TESTS)
 
 install: build  ## install to PREFIX (/usr/local)
 	@cmake --install build/release --prefix '$(PREFIX)'

@@ -2,7 +2,8 @@
 
 Read is all memory of the process's own: its private pages, whatever may be done with them (read-only pages that were
 written before, too), and what anonymous memory it shares, as far as that is small. Not read: sampled blocks' homes
-(they are looked into as blocks), what is the library's own, and files and devices that are shared.
+(they are looked into as blocks; remapped ones both ways), what is the library's own, and files and devices that are
+shared.
 """
 
 from __future__ import annotations
@@ -91,7 +92,9 @@ def chosen(areas: Sequence[Area], ours: Iterable[tuple[int, int]] = ()) -> Chose
         if area.is_file and is_of_tracer(area.path):
             continue
         if area.is_home:
-            homes.append((area.begin, area.end, 0))
+            # What is remapped may be a block that is no sample, of which there is no record: all of it is looked into.
+            homes.append((area.begin, area.end, SHARED if area.shared else 0))
+            rows += [(area.begin, area.end, SHARED)] * area.shared
         elif area.shared:
             if _SHARED_MEMORY.match(area.path) and area.size <= MOST_SHARED and "w" in area.permissions:
                 rows += [(begin, end, SHARED) for begin, end in _without(area, ours)]

@@ -27,7 +27,7 @@ struct Extension {
   void* (*move_in)(const sampled::Request&, const sampled::Verdict&, void*) noexcept;
   // protect.h
   bool (*protects_all)() noexcept;
-  void* (*allocate_protected)(const sampled::Request&) noexcept;
+  void* (*allocate_protected)(Kind, size_t size, size_t alignment, const void* caller) noexcept;
   void* (*move_in_protected)(const sampled::Request&, void*) noexcept;
   bool (*is_no_block)(const void*, std::string_view, const void*) noexcept;
 };

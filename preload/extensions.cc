@@ -80,8 +80,8 @@ void* move_in(const Request& request, const Verdict& verdict, void* ptr) noexcep
 
 namespace protect {
 
-void* allocate(const sampled::Request& request) noexcept {
-  return shim.load(std::memory_order_relaxed)->allocate_protected(request);
+void* allocate(Kind kind, size_t size, size_t alignment, const void* caller) noexcept {
+  return shim.load(std::memory_order_relaxed)->allocate_protected(kind, size, alignment, caller);
 }
 
 void* move_in(const sampled::Request& request, void* ptr) noexcept {

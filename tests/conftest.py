@@ -30,6 +30,7 @@ hypothesis.settings.register_profile("poireau", database=None, deadline=None, de
 hypothesis.settings.load_profile("poireau")
 # Who is started in the background ignores it, and so would all that we start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+PRELOADED = os.environ.get("POIREAU_PRELOADED", "dev")  # the build whose library programs are run with
 CHECK_SHARE = 10  # `make check` does this fraction of what `make soak` does
 
 
@@ -106,7 +107,7 @@ def build() -> Path:
 
 @pytest.fixture(scope="session")
 def library(build: Path) -> Path:
-    path = build / LIBRARY
+    path = build.with_name(PRELOADED) / LIBRARY
     if not path.is_file():
         pytest.fail(f"{path} is not there: run `make build`", pytrace=False)
     return path

@@ -19,7 +19,7 @@ SHOWN_LINES = 80  # of a failure: a property that fails once tends to fail a tho
 SANITIZERS = {  # a finding must fail the test, and tsan's own report is the message
     "ASAN_OPTIONS": "abort_on_error=0:detect_stack_use_after_return=1",
     "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
-    "TSAN_OPTIONS": "halt_on_error=1",
+    "TSAN_OPTIONS": "halt_on_error=1:die_after_fork=0",
 }
 
 

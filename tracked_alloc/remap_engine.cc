@@ -100,6 +100,10 @@ void forked(runs::Run& run) noexcept {
   }
 }
 
+bool may_move(const runs::Run& run) noexcept {
+  return chosen->moves || run.engine.load(std::memory_order_acquire) == runs::strange;
+}
+
 bool let_go(runs::Run& run) noexcept {
   if (run.engine.load(std::memory_order_acquire) == runs::strange) return true;
   const Range all = all_of(run);

@@ -16,6 +16,7 @@ struct Kind {
   bool (*open)(void* at, size_t size) noexcept;
   /// The run's pages are as they were: all open.
   bool (*leave)(void* at, size_t size) noexcept;
+  bool moves;  // closed pages may be moved: they stay closed, and others' too
 };
 [[gnu::visibility("hidden")]] extern const Kind kMarkers, kUserfaultfd, kNone;
 
@@ -28,6 +29,7 @@ void choose(Engine wanted) noexcept;
 [[nodiscard]] bool open(runs::Run& run, unsigned block) noexcept;
 /// In a fork child, where the run's pages are new and open: closes what was closed.
 void forked(runs::Run& run) noexcept;
+[[nodiscard]] bool may_move(const runs::Run& run) noexcept;
 /// Opens all of its pages: after the run has been moved, or while all of its blocks are to be given out.
 [[nodiscard]] bool let_go(runs::Run& run) noexcept;
 

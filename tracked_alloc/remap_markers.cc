@@ -16,6 +16,6 @@ bool open(void* at, size_t size) noexcept { return apply(at, size, sys::Advice::
 
 }  // namespace
 
-constinit const Kind kMarkers{Engine::markers, enter, close, open, open};
+constinit const Kind kMarkers{Engine::markers, enter, close, open, open, true};
 
 }  // namespace poireau::tracked_alloc::remap::engines

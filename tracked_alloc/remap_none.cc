@@ -9,6 +9,6 @@ bool nothing(void*, size_t) noexcept { return true; }
 
 }  // namespace
 
-constinit const Kind kNone{Engine::none, refuse, refuse, refuse, nothing};
+constinit const Kind kNone{Engine::none, refuse, refuse, refuse, nothing, true};
 
 }  // namespace poireau::tracked_alloc::remap::engines

@@ -74,6 +74,16 @@ void count_gone(Run& run) noexcept {
   sources[run.shape].churn.fetch_add(uint64_t{1} << run.shift, std::memory_order_relaxed);
 }
 
+/// Closed pages stay so at the old place until there is nothing, and may be closed at the new one.
+bool carry(Run& run, void* from, void* to, size_t size) noexcept {
+  if (engines::may_move(run)) return sys::move(from, size, to);
+  if (!arena::show(run.offset, size / kPage, reinterpret_cast<uintptr_t>(to))) return false;
+  run.filled.store(0, std::memory_order_relaxed);
+  if (sys::unmap(from, size)) return true;
+  sys::unmap(to, size);
+  return false;
+}
+
 /// The run is `moving`, and ours alone.
 bool move_on(Run& run) noexcept {
   const size_t pages = size_t{1} << run.shift, from = run.first.load(std::memory_order_relaxed);
@@ -85,7 +95,7 @@ bool move_on(Run& run) noexcept {
   const size_t to = arena::sealed() ? 0 : place_for(run, why);
   const auto at = [](size_t page) { return reinterpret_cast<void*>(places::address_of(page)); };
   run.to.store(to, std::memory_order_relaxed);
-  if (to == 0 || !sys::move(at(from), pages * kPage, at(to))) {
+  if (to == 0 || !carry(run, at(from), at(to), pages * kPage)) {
     run.to.store(0, std::memory_order_relaxed);
     if (to != 0) places::leave(to, run.shift);
     run.standing.store(standing(stuck, 0), std::memory_order_release);
@@ -94,7 +104,6 @@ bool move_on(Run& run) noexcept {
   run.first.store(to, std::memory_order_relaxed);
   run.to.store(0, std::memory_order_relaxed);
   places::leave(from, run.shift);
-  // What was closed is closed at the new place, and was so all the time at the old one.
   if (!engines::let_go(run)) {
     run.standing.store(standing(stuck, 0), std::memory_order_release);
     return false;

@@ -24,6 +24,7 @@ bool leave(void* at, size_t size) noexcept { return pages::ask_watcher(sys::unwa
 
 }  // namespace
 
-constinit const Kind kUserfaultfd{Engine::userfaultfd, enter, close, open, leave};
+// A mapping that is moved becomes one with its neighbours where they fit, and the kernel stops watching all of it.
+constinit const Kind kUserfaultfd{Engine::userfaultfd, enter, close, open, leave, false};
 
 }  // namespace poireau::tracked_alloc::remap::engines

@@ -232,6 +232,7 @@ struct PoireauScan {
         if (piece.size != 0) pieces.push_back(piece);
       }
     }
+    for (const Range& range : blocks.others()) memory->present(range, pieces);
     home_pieces.clear();
     for (const Range& range : homes) memory->present(range, home_pieces);
     std::ranges::sort(home_pieces, {}, &Piece::begin);

@@ -26,7 +26,8 @@ bool makes_sense(const PoireauScanBlock& block) {
 /// Whether it says of a block, or of the last one, what such records do.
 bool is_right(const Record& record) {
   constexpr uint64_t kBegin = tracked_alloc::kRegion, kEnd = kBegin + tracked_alloc::kRegionSize;
-  return record.home >= kBegin && record.home < kEnd && record.home % kPage == 0 && record.uses != 0 &&
+  const bool elsewhere = record.pages == 0;  // in a remapped home, which begins where the block does
+  return record.home >= kBegin && record.home < kEnd && (elsewhere || record.home % kPage == 0) && record.uses != 0 &&
          record.address >= record.home && record.address - record.home <= uint64_t{record.pages} * kPage;
 }
 
@@ -48,6 +49,7 @@ std::vector<Piece> without_overlap(const std::vector<Piece>& pieces) {
 
 void Blocks::find(Memory& memory, const std::vector<Range>& homes) {
   blocks_.clear();
+  others_.clear();
   size_t right = 0, wrong = 0;
   for (Range range : homes) {
     range.begin = std::max<uint64_t>(range.begin, region::kRecords);
@@ -80,7 +82,12 @@ void Blocks::find(Memory& memory, const std::vector<Range>& homes) {
           default:
             ++wrong;
         }
-        if (!record.live() || !is_sampled(record.birth)) continue;
+        if (!record.live()) continue;
+        if (!is_sampled(record.birth)) {
+          others_.push_back(
+              {record.address & ~(kPage - 1), (record.address + record.size + kPage - 1) & ~(kPage - 1), 0});
+          continue;
+        }
         const uint64_t offset = piece.begin + at - region::kRecords;
         const uint64_t area = offset / region::kTable, index = offset % region::kTable / sizeof(Record);
         const PoireauScanBlock block{
@@ -99,6 +106,7 @@ void Blocks::find(Memory& memory, const std::vector<Range>& homes) {
   }
   strange_ = wrong > right;
   if (strange_) blocks_.clear();
+  if (strange_) others_.clear();
   sort();
 }
 

@@ -20,6 +20,8 @@ class Blocks {
   [[nodiscard]] uint32_t at(uint64_t address) const;
   [[nodiscard]] const std::vector<PoireauScanBlock>& all() const { return blocks_; }
   [[nodiscard]] std::vector<PoireauScanBlock>& all() { return blocks_; }
+  /// Other live blocks with homes of their own, protected and no samples: whoever they point at is reached.
+  [[nodiscard]] const std::vector<Range>& others() const { return others_; }
   /// The records are not as this version of the library has them: there are no blocks then.
   [[nodiscard]] bool strange() const { return strange_; }
 
@@ -31,6 +33,7 @@ class Blocks {
   [[nodiscard]] bool has(uint32_t block, uint64_t address) const;
 
   std::vector<PoireauScanBlock> blocks_;      // by address
+  std::vector<Range> others_;                 // in whole pages
   std::unordered_map<uint64_t, Row> chunks_;  // of each chunk, the blocks that begin in it
   bool strange_ = false;
   std::vector<uint32_t> wide_;  // blocks that end in another chunk than they begin in

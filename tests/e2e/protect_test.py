@@ -11,7 +11,7 @@ import time
 import pytest
 
 from tests import traces
-from tests.conftest import clean_environment
+from tests.conftest import ROOT, clean_environment
 from tests.control_client import Client, name_of
 
 from .conftest import under
@@ -268,3 +268,39 @@ def test_who_allocates_little_and_may_never_free_answers_soon(compile_c, library
             assert time.monotonic() - began < 5  # some 0.3 s; a period of bytes would take 13
         finally:
             process.kill()
+
+
+HELD = r"""
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+struct node { struct node* next; char more[1000]; }* head;
+void** table;  // large: it has a guarded home
+int main(void) {
+  table = malloc(5000 * sizeof *table);
+  for (int i = 0; i < 5000; ++i) table[i] = malloc(300);
+  for (int i = 0; i < 5000; ++i) {
+    struct node* node = malloc(sizeof *node);
+    node->next = head, head = node;
+  }
+  for (int i = 0; i < 500; ++i) *(volatile char*)malloc(2000) = 1;
+  puts("there"), fflush(stdout);
+  for (;;) free(malloc(100)), usleep(1000);
+}
+"""
+
+
+@pytest.mark.parametrize("how", [{**ALL, "POIREAU_SAMPLE_PERIOD": "10K"}, REMAPPED], ids=["protected", "remapped"])
+def test_what_protected_blocks_point_at_is_not_lost(compile_c, library, tmp_path, how):
+    env = clean_environment(**how, POIREAU_TRACE=str(tmp_path), LD_PRELOAD=str(library))
+    program = compile_c(HELD, ["-g", "-fno-builtin", "-w"])
+    with subprocess.Popen([program], env=env, stdout=subprocess.PIPE) as process:
+        try:
+            process.stdout.readline()
+            time.sleep(1)
+            command = [sys.executable, ROOT / "poireau.py", "leaks", str(process.pid)]
+            told = subprocess.run(command, env=clean_environment(), capture_output=True, text=True, timeout=100)
+        finally:
+            process.kill()
+    assert "scanned " in told.stdout and len(re.findall("^lost ", told.stdout, re.MULTILINE)) == 1, told
+    assert re.search(r"^ +0 of \d+ objects reachable", told.stdout, re.MULTILINE), told

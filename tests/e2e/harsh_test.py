@@ -1,0 +1,63 @@
+"""Where every block is protected and threads allocate all the time: forks, execs, cancelled and ending threads,
+signals, overflown stacks, libraries that go. The program says what it says bare, and we say nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from tests.conftest import clean_environment
+from tests.control_client import listening
+
+PROTECTED = {"POIREAU_PROTECT": "all"}
+SETTINGS = {
+    "governed": {},
+    "immediate": {"POIREAU_REVOKE": "immediate"},
+    "userfaultfd": {"POIREAU_GUARD_MECHANISM": "userfaultfd", "POIREAU_REVOKE": "immediate"},
+    "runs": {"POIREAU_GUARD_MECHANISM": "mprotect", "POIREAU_REVOKE": "runs"},
+}
+# How often, in `make soak`; for "many" as many threads at once, for "maps" so many mappings of the program's own.
+TIMES = {"forks": 100, "cancel": 200, "threads": 5000, "spawns": 50, "clones": 100, "exec": 1, "overflow": 50}
+FIXED = {"many": 1000, "maps": 32000}
+EACH = [
+    pytest.param(setting, what, marks=[] if setting == "governed" else pytest.mark.soak)
+    for setting in SETTINGS
+    for what in [*TIMES, *FIXED]
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("setting", "what"), EACH)
+def test_the_program_does_what_it_does_bare(program, same_as_bare, scale, setting, what):
+    number = FIXED.get(what) or scale(TIMES[what])
+    more = PROTECTED | SETTINGS[setting]
+    done = same_as_bare([program("harsh.c", "-O1", "-w"), what, str(number)], more, timeout=600)
+    assert done.returncode == 0 and done.stdout.endswith(" done\n")
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_libraries_may_go_while_blocks_of_theirs_live(program, same_as_bare, scale, setting):
+    plugin = program("harsh.c", "-DLIBRARY", "-shared", "-w")
+    command = [program("harsh.c", "-O1", "-w"), "dl", str(scale(200)), plugin]
+    assert same_as_bare(command, PROTECTED | SETTINGS[setting], timeout=300).stdout == "dl done\n"
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_signal_handlers_may_allocate(program, run_preloaded, scale, setting):
+    command = [program("harsh.c", "-O1", "-w"), "signals", str(scale(20))]
+    done = run_preloaded(command, PROTECTED | SETTINGS[setting], preload=[program("bump.c", "-shared")], timeout=120)
+    assert (done.stdout, done.stderr, done.returncode) == ("signals done\n", "", 0)
+
+
+def test_who_is_killed_leaves_nothing(program, library):
+    environment = clean_environment(LD_PRELOAD=str(library), **PROTECTED)
+    for i in range(5):
+        running = subprocess.Popen([program("harsh.c", "-O1", "-w"), "forever"], env=environment)
+        time.sleep(0.3 + i / 20)
+        os.kill(running.pid, signal.SIGKILL)
+        assert running.wait(timeout=10) == -signal.SIGKILL
+        assert not [name for name in listening() if f"/{running.pid}/" in name]
