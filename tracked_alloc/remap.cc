@@ -26,8 +26,8 @@ using stripes::Stripe;
 /// There is one.
 [[gnu::always_inline]] inline uintptr_t next_block(const Current& current, const Shape& shape) noexcept {
   const unsigned bit = static_cast<unsigned>(std::countr_zero(current.bits));
-  const unsigned slot = slot_in(shape, current.run->number, current.number + bit);
-  return current.base + bit * size_t{shape.group} * region::kPage + slot * size_t{shape.capacity};
+  return current.base + bit * size_t{shape.group} * region::kPage +
+         offset_in(shape, current.run->lane, current.number + bit);
 }
 
 /// Blocks for the stripe, which the caller holds.

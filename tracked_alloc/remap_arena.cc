@@ -18,8 +18,6 @@ constinit std::atomic<size_t> size{0}, used{0}, accessible{0};
 constinit std::atomic<uint64_t> mapped{0}, mapped_pages{0}, most_mappings{0}, most_pages{0};
 constinit std::atomic<Dump> dumped{Dump::blocks};
 constinit std::atomic<bool> no_more{false};
-/// Of each size some that are not used any more: offsets plus one.
-constinit std::atomic<size_t> given_back[10][16]{};
 constinit size_t copied = 0;  // bytes of the copy that are accessible, those that are when it is made
 constinit bool copy_is_there = false;
 constinit int copy_file = -1;
@@ -102,22 +100,12 @@ bool begin(size_t most, Dump dump) noexcept {
 }
 
 size_t take(unsigned shift) noexcept {
-  for (auto& slot : given_back[shift])
-    if (slot.load(std::memory_order_relaxed) != 0)
-      if (const size_t offset = slot.exchange(0, std::memory_order_acquire); offset != 0) return offset - 1;
   const size_t bytes = kPage << shift;
   size_t at = used.load(std::memory_order_relaxed);
   do {
     if (bytes > size.load(std::memory_order_relaxed) - at || !reach(at + bytes)) return SIZE_MAX;
   } while (!used.compare_exchange_weak(at, at + bytes, std::memory_order_relaxed));
   return at;
-}
-
-void give_back(size_t offset, unsigned shift) noexcept {
-  for (auto& slot : given_back[shift]) {
-    size_t none = 0;
-    if (slot.compare_exchange_strong(none, offset + 1, std::memory_order_release)) return;
-  }
 }
 
 bool show(size_t offset, size_t pages, uintptr_t at) noexcept {

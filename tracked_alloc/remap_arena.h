@@ -12,10 +12,8 @@ namespace poireau::tracked_alloc::remap::arena {
 constexpr uintptr_t kAnchor = region::kRemapTables + (size_t{1} << 40);
 
 [[nodiscard]] bool begin(size_t most, Dump dump) noexcept;
-/// The offset of 2^shift pages in it, up to 512, that are zero; SIZE_MAX: there are none.
+/// The offset of 2^shift pages in it, for good, that are zero; SIZE_MAX: there are none.
 [[nodiscard]] size_t take(unsigned shift) noexcept;
-/// They are not shown any more, and have been dropped.
-void give_back(size_t offset, unsigned shift) noexcept;
 /// Shows these pages at an address.
 [[nodiscard]] bool show(size_t offset, size_t pages, uintptr_t at) noexcept;
 /// Forgets what these pages hold, wherever they are shown.

@@ -13,21 +13,22 @@ namespace {
 
 constexpr size_t kPage = region::kPage;
 
-/// Runs of the frame that have been opened.
-template <typename Visit>
-void for_each_run(const runs::Frame& frame, Visit&& visit) noexcept {
-  const uint32_t opened = std::min(frame.opened.load(std::memory_order_acquire) & 0xffff, kShapes[frame.shape].slots);
-  for (uint32_t n = 0; n < opened; ++n) {
-    runs::Run& run = runs::run(frame.first_run + n);
-    if (run.first.load(std::memory_order_relaxed) != 0) visit(run);
-  }
+/// Finds the pages that hold live blocks.
+void find_live() noexcept {
+  for (uint32_t i = 0; i < slabs::count.load(std::memory_order_acquire); ++i)
+    std::ranges::fill(slabs::table[i].live, uint64_t{0});
+  runs::for_each([](const runs::Run& run) {
+    slabs::Slab& slab = runs::slab_of(run);
+    const unsigned group = runs::shape_of(run).group;
+    if (run.first.load(std::memory_order_relaxed) == 0) return;
+    for (unsigned n = 0; n < run.blocks; ++n)
+      if (blocks::is_live(runs::entry_of(run, n)))
+        for (unsigned page = n * group; page < (n + 1) * group; ++page)
+          slab.live[page / 64] |= uint64_t{1} << page % 64;
+  });
 }
 
-bool has_live(const runs::Frame& frame, unsigned group) noexcept {
-  bool live = false;
-  for_each_run(frame, [&](runs::Run& run) { live = live || blocks::is_live(runs::entry_of(run, group)); });
-  return live;
-}
+bool is_live(const slabs::Slab& slab, size_t page) noexcept { return (slab.live[page / 64] >> page % 64 & 1) != 0; }
 
 /// Calls visit(offset, bytes) for the parts of the arena that hold live blocks; false: it did not want to go on.
 template <typename Visit>
@@ -40,15 +41,13 @@ bool for_each_live_part(Visit&& visit) noexcept {
     end = at + kPage;
     return true;
   };
-  const uint32_t frame_count = runs::frame_count.load(std::memory_order_acquire);
-  for (uint32_t i = 0; i < frame_count; ++i) {
-    const runs::Frame& frame = runs::frames[i];
-    const size_t pages = kShapes[frame.shape].group, groups = (size_t{1} << frame.shift) / pages;
-    for (unsigned group = 0; group < groups; ++group) {
-      if (!has_live(frame, group)) continue;
-      const size_t at = frame.offset + group * pages * kPage;
-      for (size_t n = 0; n < pages; ++n)  // to read what isn't there would make it
-        if ((pages == 1 || swaps || arena::has(at + n * kPage)) && !add(at + n * kPage)) return false;
+  find_live();
+  for (uint32_t i = 0; i < slabs::count.load(std::memory_order_acquire); ++i) {
+    const slabs::Slab& slab = slabs::table[i];
+    const bool all = swaps || !slab.sparse.load(std::memory_order_relaxed);  // to read what isn't there would make it
+    for (size_t page = 0; page < size_t{1} << slab.shift; ++page) {
+      const size_t at = slab.offset + page * kPage;
+      if (is_live(slab, page) && (all || arena::has(at)) && !add(at)) return false;
     }
   }
   return begin == end || visit(begin, end - begin);
@@ -95,9 +94,7 @@ size_t offset_of(uintptr_t page) noexcept {
   if (!found.place.there() || found.place.gone()) return SIZE_MAX;
   const runs::Run& run = runs::run(found.place.run());
   const size_t in_run = places::page_of(page) - found.first;
-  const runs::Frame& frame = runs::frames[run.frame];
-  const bool live = has_live(frame, static_cast<unsigned>(in_run / kShapes[frame.shape].group));
-  return live ? frame.offset + in_run * kPage : SIZE_MAX;
+  return is_live(runs::slab_of(run), in_run) ? run.offset + in_run * kPage : SIZE_MAX;
 }
 
 /// Looks at the pages that are in the child's page tables: those that it has touched, and some that it inherited.
@@ -118,6 +115,7 @@ bool exchange_touched(int pagemap, Exchange& exchange) noexcept {
 
 void exchange_all() noexcept {
   Exchange exchange;
+  find_live();
   const int pagemap = sys::open_to_read("/proc/self/pagemap");
   const bool done = pagemap >= 0 && exchange_touched(pagemap, exchange);
   if (pagemap >= 0) sys::close(pagemap);
@@ -131,9 +129,9 @@ void exchange_all() noexcept {
 
 /// Nobody else is there, and what is in memory now is of live blocks.
 void settle_blocks() noexcept {
-  const uint32_t end = runs::frame_count.load(std::memory_order_relaxed);
-  for (uint32_t i = 0; i < end; ++i) runs::frames[i].touched.store(0, std::memory_order_relaxed);
-  runs::sums.physical.store(0, std::memory_order_relaxed);
+  for (uint32_t i = 0; i < slabs::count.load(std::memory_order_relaxed); ++i)
+    slabs::table[i].touched.store(0, std::memory_order_relaxed);
+  slabs::physical.store(0, std::memory_order_relaxed);
   runs::for_each([](runs::Run& run) {
     if (run.first.load(std::memory_order_relaxed) == 0) return;
     for (unsigned n = 0; n < run.blocks; ++n) {
@@ -141,13 +139,14 @@ void settle_blocks() noexcept {
       // By a thread that is no more, which was to change its size.
       if (entry.died.load(std::memory_order_relaxed) == places::kClaimed)
         entry.died.store(0, std::memory_order_relaxed);
-      if (blocks::is_live(entry)) runs::touch(run, n / 64);
+      if (blocks::is_live(entry)) slabs::touch(runs::slab_of(run), runs::eighths_of(run, n / 64));
     }
   });
   // And what is to be given out without further notice.
   for (const stripes::Stripe& stripe : stripes::all)
     for (const stripes::Current& current : stripe.current)
-      if (current.bits != 0) runs::touch(*current.run, current.number / 64);
+      if (current.bits != 0)
+        slabs::touch(runs::slab_of(*current.run), runs::eighths_of(*current.run, current.number / 64));
 }
 
 /// The copy may have been made of blocks that the parent had given another size by then: that is nobody's error.
@@ -170,7 +169,7 @@ bool show_all() noexcept {
     const size_t first = run.first.load(std::memory_order_relaxed);
     if (first == 0) return;
     const uintptr_t at = places::address_of(first);
-    if (!arena::show(runs::frames[run.frame].offset, size_t{1} << run.shift, at)) {
+    if (!arena::show(run.offset, size_t{1} << run.shift, at)) {
       sys::unmap(reinterpret_cast<void*>(at), kPage << run.shift);  // rather than the parent's
       done = false;
     } else {

@@ -20,8 +20,11 @@ constexpr size_t kRecycledSize = kMostRecycled / 8;
 
 constinit std::atomic<size_t> limit{0}, next{1}, usable_units{0}, search{0};
 constinit std::atomic<size_t> used_units{0}, forgotten_units{0};
-constinit std::atomic<size_t> oldest{1};      // unit from which on entries may be remembered
 constinit std::atomic<size_t> remembered{0};  // bytes of entries of used units that all have left
+/// Units that all have left, in the order in which they did; those that are not there any more are forgotten.
+constexpr size_t kMostGone = 8192;
+[[gnu::section(".lbss")]] constinit std::atomic<uint32_t> gone[kMostGone]{};
+constinit std::atomic<size_t> gone_begin{0}, gone_end{0};
 constinit std::atomic<bool> growing{false}, have_recycled{false};
 constinit std::atomic<bool> in_vain{false};  // the last wait for a table was
 /// For each size of parts the next page in a unit of them; a multiple of kUnitPages: there is none.
@@ -148,6 +151,35 @@ void drop_parts(size_t begin, size_t end) noexcept {
   }
 }
 
+/// Units whose forgetting has begun.
+bool forget_range(size_t begin, size_t end) noexcept {
+  if (!drop_entries(begin, end - begin)) {
+    for (size_t unit = begin; unit < end; ++unit) become(unit, forgetting, used);
+    return false;
+  }
+  remembered.fetch_sub((end - begin) * kEntriesOfUnit, std::memory_order_relaxed);
+  bool had_parts = false;
+  for (size_t unit = begin; unit < end; ++unit) had_parts |= end_forgetting(unit);
+  if (had_parts) drop_parts(begin, end);
+  return true;
+}
+
+void remember(size_t unit) noexcept {
+  remembered.fetch_add(kEntriesOfUnit, std::memory_order_relaxed);
+  std::atomic<uint32_t>& slot = gone[gone_end.fetch_add(1, std::memory_order_relaxed) % kMostGone];
+  const size_t before = slot.exchange(static_cast<uint32_t>(unit), std::memory_order_acq_rel);
+  if (before != 0 && begin_to_forget(before)) static_cast<void>(forget_range(before, before + 1));
+}
+
+/// The one that has been gone for longest; 0: perhaps there is none.
+size_t take_gone() noexcept {
+  size_t begin = gone_begin.load(std::memory_order_relaxed);
+  do {
+    if (begin == gone_end.load(std::memory_order_relaxed)) return 0;
+  } while (!gone_begin.compare_exchange_weak(begin, begin + 1, std::memory_order_relaxed));
+  return gone[begin % kMostGone].exchange(0, std::memory_order_acq_rel);
+}
+
 }  // namespace
 
 constinit std::atomic<size_t> known{0};
@@ -186,12 +218,12 @@ size_t take(unsigned shift) noexcept {
     if (unit == 0) return 0;
     for (size_t at = 0; at < kUnitPages; at += size)
       parts[(unit * kUnitPages + at) >> kLeastShift].store(0, std::memory_order_relaxed);
-    units[unit].place.store(Place::kParts | uint64_t{shift} << 48, std::memory_order_release);
+    units[unit].place.store(Place::parts(shift).word, std::memory_order_release);
     if (cut[shift].compare_exchange_strong(page, unit * kUnitPages + size, std::memory_order_acq_rel))
       return unit * kUnitPages;
     // Somebody else came first: it is as if all had left.
-    remembered.fetch_add(kEntriesOfUnit, std::memory_order_relaxed);
     units[unit].spent.store(kUnitPages, std::memory_order_release);
+    remember(unit);
   }
 }
 
@@ -206,8 +238,7 @@ void leave(size_t page, unsigned shift) noexcept {
   Unit& unit = units[page / kUnitPages];
   (shift == kUnitShift ? unit.place : parts[page >> kLeastShift]).fetch_or(Place::kGone, std::memory_order_release);
   const uint32_t size = uint32_t{1} << shift;
-  if (unit.spent.fetch_add(size, std::memory_order_acq_rel) + size == kUnitPages)
-    remembered.fetch_add(kEntriesOfUnit, std::memory_order_relaxed);
+  if (unit.spent.fetch_add(size, std::memory_order_acq_rel) + size == kUnitPages) remember(page / kUnitPages);
 }
 
 void retire(size_t page) noexcept { units[page / kUnitPages].state.store(retired, std::memory_order_relaxed); }
@@ -234,26 +265,20 @@ uint64_t recycle(bool (*marked)(uintptr_t address, size_t size) noexcept) noexce
 }
 
 void forget(size_t most) noexcept {
-  constexpr size_t kAtOnce = 64;
-  for (int steps = 0; steps < 8 && remembered.load(std::memory_order_relaxed) > most; ++steps) {
-    size_t begin = oldest.load(std::memory_order_relaxed);
-    const size_t last = std::min(next.load(std::memory_order_relaxed), known.load(std::memory_order_acquire));
-    const size_t end = std::min((begin / kAtOnce + 1) * kAtOnce, last);
-    // At the end there are only those that were passed over because somebody was there still.
-    if (!oldest.compare_exchange_strong(begin, end >= last ? 1 : end, std::memory_order_relaxed)) return;
-    bool had_parts = false;
-    for (size_t unit = begin, stop; unit < end; unit = stop + 1) {
-      for (stop = unit; stop < end && begin_to_forget(stop);) ++stop;
-      if (stop == unit) continue;
-      if (!drop_entries(unit, stop - unit)) {
-        for (; unit < stop; ++unit) become(unit, forgetting, used);
-        return;
-      }
-      remembered.fetch_sub((stop - unit) * kEntriesOfUnit, std::memory_order_relaxed);
-      for (; unit < stop; ++unit) had_parts |= end_forgetting(unit);
+  constexpr int kAtOnce = 512;
+  size_t begin = 0, end = 0;
+  const auto finish = [&] { return begin == end || forget_range(begin, end); };
+  for (int n = 0; n < kAtOnce; ++n) {
+    if (remembered.load(std::memory_order_relaxed) <= most + (end - begin) * kEntriesOfUnit) break;
+    const size_t unit = take_gone();
+    if (unit == 0 || !begin_to_forget(unit)) continue;
+    if (unit != end) {
+      if (!finish()) return static_cast<void>(become(unit, forgetting, used));
+      begin = unit;
     }
-    if (had_parts) drop_parts(begin, end);
+    end = unit + 1;
   }
+  static_cast<void>(finish());
 }
 
 void forked() noexcept { growing.store(false, std::memory_order_relaxed); }

@@ -28,21 +28,23 @@ enum : uint64_t {
 };
 constexpr unsigned kNoteShift = 16;
 
-/// What lies at a run's addresses: the run's number, where its blocks lie in their groups, their shape, how many pages
-/// it has, and whether it has moved on. 0: nothing yet.
+/// What lies at a run's addresses: the run's number, its lane, the shape of its blocks, how many pages it has, and
+/// whether it has moved on. 0: nothing yet.
 struct Place {
   uint64_t word = 0;
   constexpr Place() = default;
   constexpr explicit Place(uint64_t bits) : word(bits) {}
-  constexpr Place(uint32_t run, unsigned slot, unsigned shape, unsigned shift)
-      : word(uint64_t{run} | uint64_t{slot} << 32 | uint64_t{shape} << 40 | uint64_t{shift} << 48 | kThere) {}
-  static constexpr uint64_t kThere = uint64_t{1} << 52, kGone = uint64_t{1} << 53, kParts = uint64_t{1} << 54;
+  constexpr Place(uint32_t run, unsigned lane, unsigned shape, unsigned shift)
+      : word(uint64_t{run} | uint64_t{lane} << 32 | uint64_t{shape} << 48 | uint64_t{shift} << 56 | kThere) {}
+  static constexpr uint64_t kThere = uint64_t{1} << 60, kGone = uint64_t{1} << 61, kParts = uint64_t{1} << 62;
   constexpr uint32_t run() const noexcept { return static_cast<uint32_t>(word); }
-  constexpr unsigned slot() const noexcept { return word >> 32 & 0xff; }
-  constexpr unsigned shape() const noexcept { return word >> 40 & 0xff; }
-  constexpr unsigned shift() const noexcept { return word >> 48 & 0xf; }
+  constexpr unsigned lane() const noexcept { return word >> 32 & 0xffff; }
+  constexpr unsigned shape() const noexcept { return word >> 48 & 0xff; }
+  constexpr unsigned shift() const noexcept { return word >> 56 & 0xf; }
   constexpr bool there() const noexcept { return (word & kThere) != 0; }
   constexpr bool gone() const noexcept { return (word & kGone) != 0; }
+  /// Of an empty unit that is cut into runs of this size.
+  static constexpr Place parts(unsigned shift) noexcept { return Place{kParts | uint64_t{shift} << 56}; }
 };
 
 struct Unit {
@@ -91,7 +93,7 @@ struct Spot {
   const Shape& shape = kShapes[found.place.shape()];
   const unsigned number = group_of(shape, static_cast<unsigned>(page - found.first));
   const size_t group = found.first + number * shape.group;
-  return {found.place, group, number, address_of(group) + slot_in(shape, found.place.slot(), number) * shape.capacity};
+  return {found.place, group, number, address_of(group) + offset_in(shape, found.place.lane(), number)};
 }
 [[gnu::always_inline]] inline Spot spot_of(uintptr_t address) noexcept {
   const size_t page = page_of(address);

@@ -39,17 +39,21 @@ bool has_free(const Run& run) noexcept {
   return any != 0;
 }
 
+/// Pages of a word of its blocks.
+size_t pages_of(const Run& run, unsigned word) noexcept {
+  const size_t all = size_t{1} << run.shift, full = 64 * size_t{shape_of(run).group};
+  return std::min(full, all - std::min(all, word * full));
+}
+
 /// Has pages mapped that nobody has been given yet, in fewer faults than one each.
 void fill(Run& run, unsigned word) noexcept {
   const uint8_t bit = static_cast<uint8_t>(1u << word);
-  const Frame& frame = frames[run.frame];
-  const bool known = (frame.touched.load(std::memory_order_relaxed) & bit) != 0;
-  if (!known) touch(run, word);
+  const bool known = slabs::touch(slab_of(run), eighths_of(run, word));
   if ((run.filled.load(std::memory_order_relaxed) & bit) != 0) return;
   run.filled.fetch_or(bit, std::memory_order_relaxed);
   const Shape& shape = shape_of(run);
   const size_t first = run.first.load(std::memory_order_relaxed) + word * 64 * shape.group;
-  const uintptr_t begin = places::address_of(first), end = begin + pages_of_word(frame, word) * kPage;
+  const uintptr_t begin = places::address_of(first), end = begin + pages_of(run, word) * kPage;
   // The kernel maps what is in memory around a page that is read. What isn't is made all at once, where soon all of it
   // will be needed.
   constexpr size_t kAround = 16 * kPage;
@@ -70,45 +74,10 @@ void count_gone(Run& run) noexcept {
   sources[run.shape].churn.fetch_add(uint64_t{1} << run.shift, std::memory_order_relaxed);
 }
 
-/// The memory of a frame can't be used for new runs once one is retired, and is there until all are. So much is to
-/// spare for it: where lifetimes are random, it takes long.
-bool may_retire(const Frame& frame) noexcept {
-  constexpr uint64_t kSpare = 1 << 20;
-  if (frame.retired.load(std::memory_order_relaxed) != 0) return true;
-  return sums.retiring.load(std::memory_order_relaxed) + (kPage << frame.shift) <= kSpare + live_bytes() / 8;
-}
-
-/// The shape's runs have become longer: this one goes, and with the last of them its frame. It is `moving`.
-bool retire(Run& run) noexcept {
-  Frame& frame = frames[run.frame];
-  const size_t pages = size_t{1} << run.shift, first = run.first.load(std::memory_order_relaxed);
-  if (!may_retire(frame) || arena::sealed() ||
-      !sys::unmap(reinterpret_cast<void*>(places::address_of(first)), pages * kPage))
-    return false;
-  count_gone(run);
-  arena::give_mapping_back(pages);
-  run.first.store(0, std::memory_order_relaxed);
-  run.engine.store(strange, std::memory_order_relaxed);
-  places::leave(first, run.shift);
-  run.standing.store(standing(unopened, 0), std::memory_order_release);
-  uint32_t self = run.frame + 1;
-  sources[run.shape].frame.compare_exchange_strong(self, 0, std::memory_order_acq_rel);
-  uint32_t retired = frame.retired.fetch_add(1, std::memory_order_acq_rel) + 1;
-  if (retired == 1) {
-    sums.retiring.fetch_add(pages * kPage, std::memory_order_relaxed);
-    sources[run.shape].pages.fetch_sub(static_cast<uint32_t>(pages), std::memory_order_relaxed);
-  }
-  if (!frame.opened.compare_exchange_strong(retired, retired | kShut, std::memory_order_acq_rel)) return true;
-  sums.retiring.fetch_sub(pages * kPage, std::memory_order_relaxed);
-  if (frame.lengthened) sums.lengthened.fetch_sub(pages * kPage, std::memory_order_relaxed);
-  if (drop_memory(frame)) arena::give_back(frame.offset, frame.shift);
-  return true;
-}
-
 /// Closed pages stay so at the old place until there is nothing, and may be closed at the new one.
 bool carry(Run& run, void* from, void* to, size_t size) noexcept {
   if (engines::may_move(run)) return sys::move(from, size, to);
-  if (!arena::show(frames[run.frame].offset, size / kPage, reinterpret_cast<uintptr_t>(to))) return false;
+  if (!arena::show(run.offset, size / kPage, reinterpret_cast<uintptr_t>(to))) return false;
   run.filled.store(0, std::memory_order_relaxed);
   if (sys::unmap(from, size)) return true;
   sys::unmap(to, size);
@@ -119,7 +88,10 @@ bool carry(Run& run, void* from, void* to, size_t size) noexcept {
 bool move_on(Run& run) noexcept {
   const size_t pages = size_t{1} << run.shift, from = run.first.load(std::memory_order_relaxed);
   Refusal why{};
-  if (run.shift < next_shift(run.shape) && retire(run)) return true;
+  if (run.shift < least_shift(run.shape) && retire(run)) {
+    count_gone(run);
+    return close_slot(run), true;
+  }
   const size_t to = arena::sealed() ? 0 : place_for(run, why);
   const auto at = [](size_t page) { return reinterpret_cast<void*>(places::address_of(page)); };
   run.to.store(to, std::memory_order_relaxed);
@@ -163,17 +135,27 @@ void refuse(Refusal why) noexcept {
     tell_refused(why);
 }
 
-void touch(const Run& run, unsigned word) noexcept {
-  Frame& frame = frames[run.frame];
-  const uint8_t bit = static_cast<uint8_t>(1u << word);
-  if ((frame.touched.fetch_or(bit, std::memory_order_relaxed) & bit) == 0)
-    sums.physical.fetch_add(pages_of_word(frame, word) * kPage, std::memory_order_relaxed);
+unsigned eighths_of(const Run& run, unsigned word) noexcept {
+  const size_t first = word * size_t{64} * shape_of(run).group, pages = pages_of(run, word);
+  return ((1u << (pages + 63) / 64) - 1) << first / 64;
+}
+
+bool retire(Run& run) noexcept {
+  const size_t pages = size_t{1} << run.shift, first = run.first.load(std::memory_order_relaxed);
+  if (arena::sealed() || !sys::unmap(reinterpret_cast<void*>(places::address_of(first)), pages * kPage)) return false;
+  arena::give_mapping_back(pages);
+  sources[run.shape].pages.fetch_sub(pages, std::memory_order_relaxed);
+  run.first.store(0, std::memory_order_relaxed);
+  run.engine.store(strange, std::memory_order_relaxed);
+  places::leave(first, run.shift);
+  run.standing.store(standing(unopened, 0), std::memory_order_release);
+  return true;
 }
 
 Run* acquire(unsigned shape, Refusal& why) noexcept {
   Run* const idle = pop(shape);
   if (idle == nullptr) return open_next(shape, why);
-  frames[idle->frame].rested.store(false, std::memory_order_relaxed);
+  idle->rested.store(false, std::memory_order_relaxed);
   set_state(*idle, held);
   return idle;
 }
@@ -262,6 +244,7 @@ void drop_all() noexcept {
                                 left_of(now)),
                        std::memory_order_relaxed);
   });
+  recount();
 }
 
 void keep(Run& run) noexcept { set_state(run, held); }

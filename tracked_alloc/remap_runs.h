@@ -6,15 +6,16 @@
 
 #include "tracked_alloc/remap_places.h"
 #include "tracked_alloc/remap_shapes.h"
+#include "tracked_alloc/remap_slabs.h"
 
-/// Frames and runs (remap.h says what they are), and how runs come to be used, die and move on. Nobody holds a lock:
-/// a thread may be stopped, or vanish in a fork, anywhere.
+/// Runs and their frames (remap.h says what they are), and how runs come to be used, die and move on. Nobody holds a
+/// lock: a thread may be stopped, or vanish in a fork, anywhere.
 namespace poireau::tracked_alloc::remap::runs {
 
 constexpr unsigned kWords = region::kChunkPages / 64;
 
-/// listed: with its shape's idle runs; held: a stripe takes its blocks; out: all are given out; moving: all are dead,
-/// and who freed the last moves it; stuck: that could not be done, yet.
+/// unopened: it has no addresses. listed: with its shape's idle runs; held: a stripe takes its blocks; out: all are
+/// given out; moving: all are dead, and who freed the last moves it; stuck: that could not be done, yet.
 enum State : uint32_t { unopened, listed, held, out, moving, stuck };
 
 struct alignas(64) Run {
@@ -24,9 +25,11 @@ struct alignas(64) Run {
   std::atomic<size_t> to;              // while it is moving: where to; else 0
   std::atomic<uint32_t> next;          // of those listed, plus one
   std::atomic<uint32_t> single;        // blocks closed by themselves
-  uint32_t frame;
-  uint8_t number, shape, shift;
+  size_t offset;                       // of its frame, in the arena
+  uint16_t lane;
+  uint8_t shape, shift;
   uint8_t judged;               // by which sweep; marks.cc's
+  std::atomic<bool> rested;     // idle when trim last looked
   std::atomic<uint8_t> filled;  // by words of `free`: the kernel has been told to map those pages
   std::atomic<uint8_t> engine;  // whether it knows the run's addresses, see below
   uint16_t blocks;
@@ -38,19 +41,17 @@ constexpr uint64_t standing(State state, uint64_t left) noexcept { return uint64
 constexpr State state_of(uint64_t standing) noexcept { return static_cast<State>(standing >> 32); }
 constexpr uint32_t left_of(uint64_t standing) noexcept { return static_cast<uint32_t>(standing); }
 
+/// A bin, and the runs in it: kMostSlots numbers for each, the first of which are used.
 struct Frame {
-  uint32_t first_run;
-  uint8_t shape, shift;
-  bool lengthened;                // than the shape's blocks alone would want
-  std::atomic<uint8_t> touched;   // by words of its runs
-  std::atomic<uint32_t> retired;  // of those opened
-  std::atomic<uint32_t> opened;   // runs
-  size_t offset;                  // in the arena
-  uint32_t seen;                  // runs that are idle; trim's
-  std::atomic<bool> rested;       // all were, when trim last looked
+  std::atomic<uint32_t> slots;  // the shape, and above whose runs may be opened; kNoShape: there is no bin
+  std::atomic<uint32_t> next;   // of those without one, plus one
+  slabs::Bin bin;
 };
+constexpr uint32_t slots_of(unsigned shape, uint32_t open) noexcept { return open << 8 | shape; }
+constexpr unsigned shape_of_slots(uint32_t slots) noexcept { return slots & 0xff; }
+constexpr uint32_t all_slots(unsigned shape) noexcept { return slots_of(shape, (1u << kShapes[shape].slots) - 1); }
 
-constexpr size_t kMostRuns = size_t{1} << 22, kMostFrames = size_t{1} << 20;
+constexpr size_t kMostRuns = size_t{1} << 22, kMostFrames = kMostRuns / kMostSlots;
 constexpr size_t kRunTable = size_t{160} << 30, kFrameTable = size_t{176} << 30;
 inline Run* const table = reinterpret_cast<Run*>(region::kRemapTables + kRunTable);
 inline Frame* const frames = reinterpret_cast<Frame*>(region::kRemapTables + kFrameTable);
@@ -60,15 +61,14 @@ inline Frame* const frames = reinterpret_cast<Frame*>(region::kRemapTables + kFr
 inline Run& run(uint32_t number) noexcept { return table[number]; }
 inline const Shape& shape_of(const Run& run) noexcept { return kShapes[run.shape]; }
 inline uint32_t number_of(const Run& run) noexcept { return static_cast<uint32_t>(&run - table); }
-/// Calls visit(Run&) for each run that has ever been opened.
+inline Frame& frame_of(const Run& run) noexcept { return frames[number_of(run) / kMostSlots]; }
+inline slabs::Slab& slab_of(const Run& run) noexcept { return slabs::table[frame_of(run).bin.slab]; }
+/// Calls visit(Run&) for each run that has addresses.
 template <typename Visit>
 void for_each(Visit&& visit) noexcept {
-  const uint32_t end = frame_count.load(std::memory_order_acquire);
-  for (uint32_t i = 0; i < end; ++i) {
-    const Frame& frame = frames[i];
-    const uint32_t opened = frame.opened.load(std::memory_order_acquire);  // or more
-    for (uint32_t n = 0; n < opened && n < kShapes[frame.shape].slots; ++n) visit(run(frame.first_run + n));
-  }
+  const uint32_t end = end_of_runs();
+  for (uint32_t n = 0; n < end; ++n)
+    if (state_of(run(n).standing.load(std::memory_order_acquire)) != unopened) visit(run(n));
 }
 
 inline places::Entry& entry_of(const Run& run, unsigned n) noexcept {
@@ -76,8 +76,7 @@ inline places::Entry& entry_of(const Run& run, unsigned n) noexcept {
 }
 inline size_t slot_offset(const Run& run, unsigned n) noexcept {  // in the arena
   const Shape& shape = shape_of(run);
-  return frames[run.frame].offset + n * shape.group * region::kPage +
-         slot_in(shape, run.number, n) * size_t{shape.capacity};
+  return run.offset + n * shape.group * region::kPage + offset_in(shape, run.lane, n);
 }
 
 /// A run of this shape to take blocks from, which is `held` then; nullptr: there is none, and `why` says so.
@@ -93,11 +92,15 @@ bool bury(Run& run) noexcept;
 /// `count` dead blocks of a pinned run, whose bits are in `free` now, are to be given out again.
 void revive(Run& run, uint32_t count) noexcept;
 
+/// Unmaps a run that is `moving`, and ours alone: it is unopened then, and its slot is still to be closed.
+[[nodiscard]] bool retire(Run& run) noexcept;
 /// Moves on those that could not be moved when they died.
 void move_stuck() noexcept;
-/// Gives back the memory of frames that are idle; rested: and were so the last time. Returns how many.
+/// Gives idle runs back, and with the last ones of a slab its memory; rested: that were idle the last time, too.
 enum class Trim : uint8_t { idle, rested };
-size_t trim_frames(Trim which) noexcept;
+void trim_runs(Trim which) noexcept;
+/// Whether it's worth while.
+[[nodiscard]] bool much_is_idle() noexcept;
 /// In a fork child: whoever was at it is no more.
 void trim_again() noexcept;
 
@@ -105,9 +108,7 @@ struct Sums {
   std::atomic<uint64_t> handed;                   // bytes of blocks handed to stripes, and not given out anew since
   std::atomic<uint64_t> dead;                     // bytes of those that are dead, roughly
   std::atomic<uint64_t> single;                   // of those closed by themselves
-  std::atomic<uint64_t> lengthened;               // of frames that are
-  std::atomic<uint64_t> retiring;                 // of frames of which runs are retired, and not all
-  std::atomic<uint64_t> physical;                 // of frames that have been used
+  std::atomic<uint64_t> frames;                   // that have a bin
   std::atomic<uint64_t> moved_bytes;              // of runs, ever
   std::atomic<uint64_t> moved, closed, recycled;  // blocks, ever
   std::atomic<uint64_t> refused[static_cast<size_t>(Refusal::kinds)];
@@ -124,8 +125,8 @@ inline uint64_t live_bytes() noexcept {
 void refuse(Refusal why) noexcept;
 using Told = void (*)(Refusal why) noexcept;
 [[gnu::visibility("hidden")]] extern Told tell_refused;
-/// That word of the run's frame is used.
-void touch(const Run& run, unsigned word) noexcept;
+/// The eighths of its slab that a word of its blocks lies in.
+[[nodiscard]] unsigned eighths_of(const Run& run, unsigned word) noexcept;
 
 // In a fork child, where threads are no more that had runs in their hands: all are taken from everybody; those kept are
 // some stripe's; the others are listed, or moved when they are dead.

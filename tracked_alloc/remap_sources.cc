@@ -4,99 +4,145 @@
 #include <bit>
 
 #include "tracked_alloc/remap_arena.h"
+#include "tracked_alloc/remap_numbers.h"
 
 namespace poireau::tracked_alloc::remap::runs {
 namespace {
 
 constexpr size_t kPage = region::kPage;
 
-constinit std::atomic<uint32_t> run_end{0};
-
-/// Long runs where few blocks live, and are freed as fast as they are allocated: of 512 pages one costs an eighth of
-/// what a page costs in short ones to move, and takes 2 MiB. So much is to spare for them.
-bool may_lengthen(unsigned shift) noexcept {
-  constexpr uint64_t kSpare = 8 << 20;
-  return sums.lengthened.load(std::memory_order_relaxed) + (kPage << shift) <= kSpare + live_bytes() / 4;
+unsigned log2_up(uint64_t n) noexcept { return static_cast<unsigned>(std::bit_width(n - 1)); }
+/// A run has one group at least.
+unsigned shortest(const Shape& shape) noexcept { return std::max(slabs::kLeastShift, log2_up(shape.group)); }
+/// The longer a run, the longer the dead wait for its last block: few bytes wait for each other, while there are few.
+unsigned longest(const Shape& shape) noexcept {
+  constexpr uint64_t kMostBytes = 64 << 10;
+  const uint64_t bytes = std::max(kMostBytes, slabs::promised.load(std::memory_order_relaxed) / 4096);
+  return std::max(shortest(shape), std::min(slabs::kMostShift, log2_up(bytes / shape.capacity * shape.group)));
 }
 
-constexpr uint64_t kLeastPages = 16;
-/// For a quarter of the pages that the shape has already, for the first of its runs takes all of a frame's memory; and
-/// the least that has a block.
-unsigned usual_shift(unsigned shape) noexcept {
-  const uint64_t pages = sources[shape].pages.load(std::memory_order_relaxed);
-  const uint64_t wanted = std::max<uint64_t>({pages / 4, kShapes[shape].group, kLeastPages});
-  return std::min<unsigned>(static_cast<unsigned>(std::bit_width(wanted - 1)), places::kUnitShift);
-}
-
-/// The numbers of records of a table, which is mapped up to the last.
-struct Numbers {
-  const uintptr_t table;
-  const size_t size, most;
-  std::atomic<uint32_t> taken{0};
-  std::atomic<uintptr_t> mapped{0};  // bytes
-
-  bool take(uint32_t count, uint32_t& out) noexcept {
-    constexpr size_t kStep = 64 << 10;
-    uint32_t first = taken.load(std::memory_order_relaxed);
-    do {
-      if (first + count > most) return false;
-    } while (!taken.compare_exchange_weak(first, first + count, std::memory_order_relaxed));
-    out = first;
-    uintptr_t end = mapped.load(std::memory_order_acquire);
-    while (end < (first + count) * size) {
-      if (!places::have_table(table + end, kStep)) return false;
-      if (mapped.compare_exchange_strong(end, end + kStep, std::memory_order_acq_rel)) end += kStep;
-    }
-    return true;
-  }
-};
-constinit Numbers run_numbers{region::kRemapTables + kRunTable, sizeof(Run), kMostRuns};
-constinit Numbers frame_numbers{region::kRemapTables + kFrameTable, sizeof(Frame), kMostFrames};
-
-/// Another frame, as the one whose runs are opened, if `before` still is.
-bool add_frame(unsigned shape_number, uint32_t before, Refusal& why) noexcept {
-  Source& source = sources[shape_number];
+/// So long that it is a quarter of its shape's runs, and another slab is an eighth of what there is.
+unsigned usual_shift(unsigned shape_number) noexcept {
+  const uint64_t all = slabs::promised.load(std::memory_order_relaxed) / kPage / 8;
+  const uint64_t its = sources[shape_number].pages.load(std::memory_order_relaxed) / 4;
   const Shape& shape = kShapes[shape_number];
-  if (const uint32_t spare = source.spare.exchange(0, std::memory_order_acq_rel); spare != 0) {
-    if (!source.frame.compare_exchange_strong(before, spare, std::memory_order_acq_rel))
-      source.spare.store(spare, std::memory_order_release);
+  return std::clamp(static_cast<unsigned>(std::bit_width(std::min(all, its))), shortest(shape), longest(shape));
+}
+
+/// Where blocks are freed as fast as they are allocated long runs pay: of 512 pages one costs an eighth of what a page
+/// costs in short ones to move. For that so much memory may be unused.
+bool may_lengthen(unsigned shift) noexcept {
+  constexpr uint64_t kSpare = 3 << 20;
+  const uint64_t promised = slabs::promised.load(std::memory_order_relaxed);
+  return promised + (kPage << shift) <= sums.handed.load(std::memory_order_relaxed) + kSpare + live_bytes() / 4;
+}
+
+/// How long the next run of the shape is to be.
+unsigned wanted_shift(unsigned shape_number) noexcept {
+  constexpr uint64_t kFew = 4096;
+  const Shape& shape = kShapes[shape_number];
+  const unsigned usual = usual_shift(shape_number), most = longest(shape);
+  if (usual == most || sources[shape_number].churn.load(std::memory_order_relaxed) < kFew) return usual;
+  return slabs::has_room(most, shape.bin) || may_lengthen(most) ? most : usual;
+}
+
+constinit Numbers frame_numbers{region::kRemapTables + kFrameTable, sizeof(Frame), kMostFrames};
+constinit Numbers run_numbers{region::kRemapTables + kRunTable, sizeof(Run), kMostRuns};
+/// Frames without a bin: the first one's number plus one; and, above, how often it has changed.
+constinit std::atomic<uint64_t> unused{0};
+
+void push_unused(uint32_t number) noexcept {
+  uint64_t head = unused.load(std::memory_order_relaxed);
+  do {
+    frames[number].next.store(static_cast<uint32_t>(head), std::memory_order_relaxed);
+  } while (!unused.compare_exchange_weak(head, ((head >> 32) + 1) << 32 | (number + 1), std::memory_order_release,
+                                         std::memory_order_relaxed));
+}
+
+bool take_number(uint32_t& out) noexcept {
+  uint64_t head = unused.load(std::memory_order_acquire);
+  while (static_cast<uint32_t>(head) != kNone) {
+    out = static_cast<uint32_t>(head) - 1;
+    const uint64_t next = frames[out].next.load(std::memory_order_relaxed);
+    if (unused.compare_exchange_weak(head, ((head >> 32) + 1) << 32 | next, std::memory_order_acquire)) return true;
+  }
+  if (!frame_numbers.take(out) || !run_numbers.reach((out + 1) * kMostSlots)) return false;
+  frames[out].slots.store(slots_of(kNoShape, 0), std::memory_order_relaxed);
+  uint32_t end = frame_count.load(std::memory_order_relaxed);
+  while (end <= out && !frame_count.compare_exchange_weak(end, out + 1, std::memory_order_release)) {
+  }
+  return true;
+}
+
+/// Another frame, in a slab where there is room or in a new one.
+bool add_frame(unsigned shape_number, uint32_t& number) noexcept {
+  const Shape& shape = kShapes[shape_number];
+  const unsigned wanted = wanted_shift(shape_number), least = shortest(shape);
+  unsigned shift = wanted;
+  slabs::Bin bin;
+  const auto find = [&](unsigned from, unsigned to, auto&& take) {
+    for (shift = from; !take(shift, shape.bin, bin); --shift)
+      if (shift <= to) return false;
     return true;
+  };
+  const auto find_among_others = [&] { return find(wanted, least_shift(shape_number), slabs::take); };
+  bool found = find_among_others();
+  if (!found && much_is_idle()) {
+    trim_runs(Trim::rested);  // what was idle when the last slab was made
+    found = find_among_others();
   }
-  const unsigned shift = next_shift(shape_number);
-  why = Refusal::memory;
-  const size_t offset = arena::take(shift);
-  if (offset == SIZE_MAX) return false;
-  uint32_t number, first_run;
-  if (!run_numbers.take(shape.slots, first_run) || !frame_numbers.take(1, number)) {
-    arena::give_back(offset, shift);
-    return false;
-  }
-  Frame& frame = frames[number];
-  frame.offset = offset;
-  frame.lengthened = shift > usual_shift(shape_number);
-  if (frame.lengthened) sums.lengthened.fetch_add(kPage << shift, std::memory_order_relaxed);
-  frame.first_run = first_run;
-  frame.shape = static_cast<uint8_t>(shape_number);
-  frame.shift = static_cast<uint8_t>(shift);
-  for (uint32_t i = 0; i < shape.slots; ++i) {
-    Run& its = run(first_run + i);
-    its.frame = number;
-    its.number = static_cast<uint8_t>(i);
+  if (!found && !find(wanted, least, slabs::take_new) && !find(wanted, least, slabs::take)) return false;
+  if (!take_number(number)) return slabs::give_back(bin, shape.bin), false;
+  slabs::Slab& slab = slabs::table[bin.slab];
+  slab.sparse.store(shape.group > 1, std::memory_order_relaxed);
+  for (unsigned i = 0; i < shape.slots; ++i) {
+    Run& its = run(number * kMostSlots + i);
+    its.offset = slab.offset;
+    its.lane = lane_of(bin.at, i);
     its.shape = static_cast<uint8_t>(shape_number);
     its.shift = static_cast<uint8_t>(shift);
     its.blocks = static_cast<uint16_t>((1u << shift) / shape.group);
   }
-  uint32_t end = frame_count.load(std::memory_order_relaxed);
-  while (end <= number && !frame_count.compare_exchange_weak(end, number + 1, std::memory_order_release)) {
-  }
-  uint32_t last = run_end.load(std::memory_order_relaxed);
-  while (last < first_run + shape.slots &&
-         !run_end.compare_exchange_weak(last, first_run + shape.slots, std::memory_order_release)) {
-  }
-  source.pages.fetch_add(1u << shift, std::memory_order_relaxed);
-  if (!source.frame.compare_exchange_strong(before, number + 1, std::memory_order_acq_rel))
-    source.spare.store(number + 1, std::memory_order_release);
+  frames[number].bin = bin;
+  frames[number].slots.store(all_slots(shape_number), std::memory_order_release);
+  sums.frames.fetch_add(1, std::memory_order_relaxed);
   return true;
+}
+
+/// A run of the frame that is unopened, and ours from here on; nullptr: it has none, or is another shape's.
+Run* take_slot(uint32_t number, unsigned shape) noexcept {
+  std::atomic<uint32_t>& slots = frames[number].slots;
+  uint32_t now = slots.load(std::memory_order_acquire);
+  while (shape_of_slots(now) == shape && now >> 8 != 0) {
+    const unsigned n = static_cast<unsigned>(std::countr_zero(now >> 8));
+    if (slots.compare_exchange_weak(now, now & ~slots_of(0, 1u << n), std::memory_order_acq_rel))
+      return &run(number * kMostSlots + n);
+  }
+  return nullptr;
+}
+
+/// Of the frame that had one the last time, or of one that lost some since.
+Run* find_slot(unsigned shape) noexcept {
+  constexpr uint32_t kMany = 64;
+  Source& source = sources[shape];
+  const unsigned least = least_shift(shape);
+  const auto try_one = [&](uint32_t number) -> Run* {
+    if (run(number * kMostSlots).shift < least) return nullptr;
+    Run* const found = take_slot(number, shape);
+    if (found != nullptr) source.frame.store(number + 1, std::memory_order_relaxed);
+    return found;
+  };
+  if (const uint32_t last = source.frame.load(std::memory_order_relaxed); last != 0)
+    if (Run* const found = try_one(last - 1); found != nullptr) return found;
+  const uint32_t end = frame_count.load(std::memory_order_acquire);
+  uint32_t number = source.look.load(std::memory_order_relaxed);
+  for (uint32_t left = std::min(kMany, end); left > 0; --left) {
+    number = number + 1 < end ? number + 1 : 0;
+    if (Run* const found = try_one(number); found != nullptr)
+      return source.look.store(number, std::memory_order_relaxed), found;
+  }
+  source.look.store(number, std::memory_order_relaxed);
+  return nullptr;
 }
 
 bool open(Run& run, Refusal& why) noexcept {
@@ -104,9 +150,12 @@ bool open(Run& run, Refusal& why) noexcept {
   if (!arena::take_mapping(pages)) return why = Refusal::mappings, false;
   const size_t page = place_for(run, why);
   if (page != 0) {
-    if (arena::show(frames[run.frame].offset, pages, places::address_of(page))) {
+    if (arena::show(run.offset, pages, places::address_of(page))) {
       run.first.store(page, std::memory_order_relaxed);
+      run.filled.store(0, std::memory_order_relaxed);
+      run.rested.store(false, std::memory_order_relaxed);
       fill_free(run);
+      sources[run.shape].pages.fetch_add(pages, std::memory_order_relaxed);
       run.standing.store(standing(held, run.blocks), std::memory_order_release);
       return true;
     }
@@ -117,12 +166,19 @@ bool open(Run& run, Refusal& why) noexcept {
   return false;
 }
 
+/// All of its runs are unopened; nobody else has it.
+void release(uint32_t number, const Shape& shape) noexcept {
+  slabs::give_back(frames[number].bin, shape.bin);
+  sums.frames.fetch_sub(1, std::memory_order_relaxed);
+  push_unused(number);
+}
+
 }  // namespace
 
 constinit std::atomic<uint32_t> frame_count{0};
 [[gnu::section(".lbss")]] constinit Source sources[kShapeCount]{};
 
-uint32_t end_of_runs() noexcept { return run_end.load(std::memory_order_acquire); }
+uint32_t end_of_runs() noexcept { return frame_count.load(std::memory_order_acquire) * kMostSlots; }
 
 void push(Run& run) noexcept {
   Source& source = sources[run.shape];
@@ -161,19 +217,10 @@ void fill_free(Run& run) noexcept {
   }
 }
 
-size_t pages_of_word(const Frame& frame, unsigned word) noexcept {
-  const size_t all = size_t{1} << frame.shift, full = 64 * size_t{kShapes[frame.shape].group};
-  return std::min(full, all - std::min(all, word * full));
-}
-
-unsigned next_shift(unsigned shape) noexcept {
-  constexpr uint64_t kFew = 4096;
-  const unsigned usual = usual_shift(shape);
-  const uint64_t churn = sources[shape].churn.load(std::memory_order_relaxed);
-  const unsigned most = churn < kFew ? 4 : places::kUnitShift;
-  for (unsigned shift = std::min(static_cast<unsigned>(std::bit_width(churn / 8)), most); shift > usual; --shift)
-    if (may_lengthen(shift)) return shift;
-  return usual;
+unsigned least_shift(unsigned shape) noexcept {
+  constexpr unsigned kShorter = 3;
+  const unsigned wanted = wanted_shift(shape), least = shortest(kShapes[shape]);
+  return wanted > usual_shift(shape) ? wanted : std::max(least, wanted - std::min(wanted, kShorter));
 }
 
 size_t place_for(const Run& run, Refusal& why) noexcept {
@@ -181,41 +228,58 @@ size_t place_for(const Run& run, Refusal& why) noexcept {
   if (page == 0)
     why = Refusal::addresses;
   else
-    places::settle(page, {number_of(run), run.number, run.shape, run.shift});
+    places::settle(page, {number_of(run), run.lane, run.shape, run.shift});
   return page;
 }
 
 Run* open_next(unsigned shape, Refusal& why) noexcept {
-  Source& source = sources[shape];
   why = Refusal::sealed;
   if (arena::sealed()) return nullptr;
   for (int attempt = 0; attempt < 16; ++attempt) {
-    const uint32_t current = source.frame.load(std::memory_order_acquire);
-    if (current != 0) {
-      Frame& frame = frames[current - 1];
-      uint32_t n = frame.opened.load(std::memory_order_relaxed);
-      while (n < kShapes[shape].slots) {
-        if (!frame.opened.compare_exchange_weak(n, n + 1, std::memory_order_acq_rel)) continue;
-        Run& next = run(frame.first_run + n);
-        if (open(next, why)) return &next;
-        uint32_t after = n + 1;
-        frame.opened.compare_exchange_strong(after, n, std::memory_order_relaxed);
-        return nullptr;
-      }
+    Run* next = find_slot(shape);
+    if (next == nullptr) {
+      uint32_t number;
+      if (!add_frame(shape, number)) return why = Refusal::memory, nullptr;
+      next = take_slot(number, shape);
+      sources[shape].frame.store(number + 1, std::memory_order_relaxed);
     }
-    if (!add_frame(shape, current, why)) return nullptr;
+    if (next == nullptr) continue;
+    if (open(*next, why)) return next;
+    close_slot(*next);
+    return nullptr;
   }
   why = Refusal::busy;
   return nullptr;
 }
 
-bool drop_memory(Frame& frame) noexcept {
-  if (!arena::drop(frame.offset, size_t{1} << frame.shift)) return false;
-  const unsigned words = frame.touched.exchange(0, std::memory_order_relaxed);
-  for (unsigned word = 0; word < kWords; ++word)
-    if ((words >> word & 1) != 0)
-      sums.physical.fetch_sub(pages_of_word(frame, word) * kPage, std::memory_order_relaxed);
-  return true;
+void close_slot(const Run& run) noexcept {
+  const uint32_t self = number_of(run), number = self / kMostSlots, bit = slots_of(0, 1u << self % kMostSlots);
+  uint32_t all = all_slots(run.shape);
+  const Shape& shape = shape_of(run);
+  if ((frames[number].slots.fetch_or(bit, std::memory_order_acq_rel) | bit) == all &&
+      frames[number].slots.compare_exchange_strong(all, slots_of(kNoShape, 0), std::memory_order_acq_rel))
+    release(number, shape);
+}
+
+void recount() noexcept {
+  slabs::forked();
+  unused.store(0, std::memory_order_relaxed);
+  sums.frames.store(0, std::memory_order_relaxed);
+  for (uint32_t number = 0; number < frame_count.load(std::memory_order_relaxed); ++number) {
+    const Shape& shape = shape_of(run(number * kMostSlots));
+    uint32_t open = 0;
+    for (unsigned n = 0; n < shape.slots; ++n)
+      if (state_of(run(number * kMostSlots + n).standing.load(std::memory_order_relaxed)) == unopened) open |= 1u << n;
+    const uint32_t slots = slots_of(run(number * kMostSlots).shape, open);
+    const bool any = slots != all_slots(run(number * kMostSlots).shape);
+    frames[number].slots.store(any ? slots : slots_of(kNoShape, 0), std::memory_order_relaxed);
+    if (!any) {
+      push_unused(number);
+      continue;
+    }
+    slabs::claim(frames[number].bin, shape.bin);
+    sums.frames.fetch_add(1, std::memory_order_relaxed);
+  }
 }
 
 }  // namespace poireau::tracked_alloc::remap::runs

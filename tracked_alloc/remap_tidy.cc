@@ -11,7 +11,7 @@ namespace poireau::tracked_alloc::remap {
 namespace {
 
 constinit std::atomic<uint64_t> moves{0};
-constinit std::atomic<uint64_t> moved_then{0}, physical_then{0};  // when frames were last looked at
+constinit std::atomic<uint64_t> moved_then{0};  // when idle runs were last looked for
 
 constexpr uint64_t kMib = 1 << 20;
 
@@ -26,18 +26,15 @@ constinit std::atomic<bool> ready{false};
 namespace tidy {
 
 void after_move() noexcept {
-  constexpr uint64_t kSeldom = 64;
+  constexpr uint64_t kSeldom = 16;
   if (moves.fetch_add(1, std::memory_order_relaxed) % kSeldom != 0) return;
-  const uint64_t physical = load(runs::sums.physical), handed = load(runs::sums.handed);
-  places::forget(std::max(physical / 8, kMib));
-  if (less(physical, handed) <= live_bytes() / 4 + kMib) return;
-  // What is given back and soon wanted again costs more than most else. A frame has rested if nobody used it while
-  // twice as much as there is has come and gone; but who takes new memory is to have that of idle ones.
-  const uint64_t moved = load(runs::sums.moved_bytes);
-  if (less(moved, load(moved_then)) < 2 * physical && physical <= load(physical_then)) return;
-  runs::trim_frames(runs::Trim::rested);
+  const uint64_t physical = load(slabs::physical), moved = load(runs::sums.moved_bytes);
+  places::forget(std::max(physical / 16, kMib / 2));
+  // What is given back and soon wanted again costs more than most else: a run has rested if nobody used it while twice
+  // as much as there is has come and gone.
+  if (!runs::much_is_idle() || less(moved, load(moved_then)) < 2 * physical) return;
+  runs::trim_runs(runs::Trim::rested);
   moved_then.store(moved, std::memory_order_relaxed);
-  physical_then.store(load(runs::sums.physical), std::memory_order_relaxed);
 }
 
 void place_nothing() noexcept { ready.store(false, std::memory_order_release); }
@@ -93,16 +90,18 @@ Standing standing() noexcept {
   out.moved = load(runs::sums.moved);
   out.closed = load(runs::sums.closed);
   out.recycled = load(runs::sums.recycled);
-  out.frames = runs::frame_count.load(std::memory_order_relaxed);
+  out.frames = load(runs::sums.frames);
   out.mappings = arena::mappings();
-  out.arena_bytes = load(runs::sums.physical);
-  out.table_bytes = places::table_bytes() + runs::end_of_runs() * sizeof(runs::Run) + out.frames * sizeof(runs::Frame);
+  out.arena_bytes = load(slabs::physical);
+  out.table_bytes = places::table_bytes() +
+                    runs::end_of_runs() * (sizeof(runs::Run) + sizeof(runs::Frame) / kMostSlots) +
+                    slabs::count.load(std::memory_order_relaxed) * sizeof(slabs::Slab);
   out.addresses = places::used_bytes();
   for (size_t i = 0; i < static_cast<size_t>(Refusal::kinds); ++i) out.refused[i] = load(runs::sums.refused[i]);
   return out;
 }
 
-void trim() noexcept { runs::trim_frames(runs::Trim::idle); }
+void trim() noexcept { runs::trim_runs(runs::Trim::idle); }
 
 void seal(bool wanted) noexcept {
   arena::seal(wanted);
