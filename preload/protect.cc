@@ -83,8 +83,7 @@ remap::Closing closing(bool now) noexcept { return {now, value(options.zero)}; }
   const bool strangers = death.found == Death::Found::nowhere &&
                          remap::find(reinterpret_cast<uintptr_t>(ptr)).found == remap::Answer::Found::nowhere;
   if (strangers && sampled::is_memory(ptr)) return false;
-  sampled::complain(Error::invalid_free, claim_of(death, ptr), ptr,
-                    name_of(with), caller);
+  sampled::complain(Error::invalid_free, claim_of(death, ptr), ptr, name_of(with), caller);
   return true;
 }
 
@@ -145,7 +144,6 @@ void sweep_if_due() noexcept {
   if (sweep::due()) [[unlikely]]
     sweep::run();
 }
-
 
 bool protects_all() noexcept { return armed() && options.protect.beyond_samples(); }
 

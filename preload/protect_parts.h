@@ -41,7 +41,6 @@ inline void add(std::atomic<uint64_t> Counters::*counter, uint64_t amount = 1) n
 
 [[gnu::always_inline]] inline bool has_stacks() noexcept { return !stacks.spent() && value(options.stack_depth) != 0; }
 
-
 /// A birth, with its stack if that can be afforded.
 [[nodiscard]] notes::Note note_of(Kind kind, const void* caller) noexcept;
 /// Frees a live block, and closes it at once if that is wanted and can be afforded.

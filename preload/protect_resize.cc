@@ -101,8 +101,7 @@ void leave(void* ptr, const Request& request) noexcept {
   if (death.found == Death::Found::done) {
     sampled::remapped::end(death.block, name_of(request.kind), request.caller);
   } else {  // another thread was at it, too
-    sampled::complain(Error::resize_of_freed, claim_of(death, ptr), ptr,
-                      name_of(request.kind), request.caller);
+    sampled::complain(Error::resize_of_freed, claim_of(death, ptr), ptr, name_of(request.kind), request.caller);
   }
   sweep_if_due();
 }
