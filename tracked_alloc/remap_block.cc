@@ -17,7 +17,9 @@ Block describe(const places::Spot& spot) noexcept {
   const size_t capacity = kShapes[spot.place.shape()].capacity, size = size_of(born, capacity);
   const bool gone = spot.place.gone(), live = !gone && is_live(entry);
   const bool open = !gone && (died & places::kClosed) == 0;
-  const size_t place = runs::slot_offset(runs::run(spot.place.run()), spot.number);
+  // By what is known of the address: the run may be of another shape by now.
+  const uintptr_t first = places::address_of(spot.group - spot.number * kShapes[spot.place.shape()].group);
+  const size_t place = runs::run(spot.place.run()).offset + (spot.block - first);
   return {.address = spot.block,
           .size = size,
           .room = size,

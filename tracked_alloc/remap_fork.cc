@@ -196,6 +196,7 @@ bool after_fork_in_child(bool whole, void (*apart)() noexcept) noexcept {
   stripes::forked();
   if (!copied || !arena::adopt_copy() || !show_all()) {
     tidy::place_nothing();
+    arena::seal(true);  // memory that we gave back would be the parent's
     return false;
   }
   settle_blocks();

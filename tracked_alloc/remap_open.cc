@@ -36,6 +36,10 @@ bool open_for_good(uintptr_t address) noexcept {
   runs::Run& run = runs::run(spot.place.run());
   // Pinned, and never buried: the run stays where it is.
   if (!runs::pin(run)) return false;
+  if (places::spot_of(address).place.gone()) {  // by now, and what is pinned is others'
+    static_cast<void>(runs::bury(run));
+    return open_for_good(address);
+  }
   // Of threads that want it at once one does it; the others come back here if they are faster.
   const bool first = entry.died.compare_exchange_strong(died, (died & ~uint64_t{places::kClosed}) | places::kShown);
   if (first && engines::open(run, spot.number)) return true;

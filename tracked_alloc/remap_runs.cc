@@ -115,6 +115,29 @@ bool move_on(Run& run) noexcept {
   return true;
 }
 
+/// Of somebody who is no more. What has come to a new place is put where it was, and counted anew.
+void drop(Run& run) noexcept {
+  const uint64_t now = run.standing.load(std::memory_order_relaxed);
+  const State state = state_of(now);
+  const size_t first = run.first.load(std::memory_order_relaxed), to = run.to.exchange(0, std::memory_order_relaxed);
+  if (to != 0 && (to != first || state == unopened)) {
+    sys::unmap(reinterpret_cast<void*>(places::address_of(to)), kPage << run.shift);
+    places::leave(to, run.shift);
+  }
+  if (first == 0 || state == unopened) return run.standing.store(standing(unopened, 0), std::memory_order_relaxed);
+  const bool idle = state == moving && has_free(run);
+  if (idle) fill_free(run);
+  const uint32_t left = idle ? run.blocks : left_of(now);
+  run.standing.store(standing(left == 0 ? stuck : out, left), std::memory_order_relaxed);
+  uint32_t handed = run.blocks;
+  for (const auto& word : run.free)
+    handed -= static_cast<uint32_t>(std::popcount(word.load(std::memory_order_relaxed)));
+  const uint64_t capacity = shape_of(run).capacity;
+  sums.handed.fetch_add(handed * capacity, std::memory_order_relaxed);
+  sums.dead.fetch_add((rounded(run, run.blocks) - rounded(run, left)) * capacity, std::memory_order_relaxed);
+  sums.single.fetch_add(run.single.load(std::memory_order_relaxed) * capacity, std::memory_order_relaxed);
+}
+
 /// All of its blocks have been given out, to the holder too. True: no, some have been freed by a sweep meanwhile.
 bool put_out(Run& run) noexcept {
   set_state(run, out);
@@ -176,9 +199,10 @@ uint64_t take_blocks(Run& run, unsigned& word, bool& more) noexcept {
 }
 
 bool bury(Run& run) noexcept {
+  const unsigned grain = grain_of(run);  // first: others may bury the rest, and the run be another's
+  const uint64_t bytes = uint64_t{grain} * shape_of(run).capacity;
   const uint64_t now = run.standing.fetch_sub(1, std::memory_order_acq_rel) - 1, left = left_of(now);
-  if (const unsigned grain = grain_of(run); left % grain == 0)
-    sums.dead.fetch_add(uint64_t{grain} * shape_of(run).capacity, std::memory_order_relaxed);
+  if (left % grain == 0) sums.dead.fetch_add(bytes, std::memory_order_relaxed);
   if (left != 0) [[likely]]
     return false;
   uint64_t last = now;
@@ -226,24 +250,8 @@ void move_stuck() noexcept {
 void drop_all() noexcept {
   trim_again();
   for (Source& source : sources) source.idle.store(0, std::memory_order_relaxed);
-  for_each([](Run& its) {
-    const uint64_t now = its.standing.load(std::memory_order_relaxed);
-    const State state = state_of(now);
-    if (state == moving) {
-      // On its way; what has come to the new place is put where it was.
-      const size_t to = its.to.exchange(0, std::memory_order_relaxed), pages = size_t{1} << its.shift;
-      if (to != 0 && to != its.first.load(std::memory_order_relaxed)) {
-        sys::unmap(reinterpret_cast<void*>(places::address_of(to)), pages * kPage);
-        places::leave(to, its.shift);
-      }
-    }
-    const bool all_dead = left_of(now) == 0 && state != unopened;
-    its.standing.store(standing(all_dead            ? stuck
-                                : state == unopened ? unopened
-                                                    : out,
-                                left_of(now)),
-                       std::memory_order_relaxed);
-  });
+  for (auto* sum : {&sums.handed, &sums.dead, &sums.single}) sum->store(0, std::memory_order_relaxed);
+  for (uint32_t n = 0; n < end_of_runs(); ++n) drop(run(n));
   recount();
 }
 

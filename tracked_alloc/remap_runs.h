@@ -22,7 +22,7 @@ struct alignas(64) Run {
   std::atomic<uint64_t> free[kWords];  // blocks to be given out
   std::atomic<uint64_t> standing;      // the state, and how many blocks are not dead: given out or not
   std::atomic<size_t> first;           // its page
-  std::atomic<size_t> to;              // while it is moving: where to; else 0
+  std::atomic<size_t> to;              // while it is moving, or opened: where to; else 0
   std::atomic<uint32_t> next;          // of those listed, plus one
   std::atomic<uint32_t> single;        // blocks closed by themselves
   size_t offset;                       // of its frame, in the arena

@@ -150,6 +150,7 @@ bool open(Run& run, Refusal& why) noexcept {
   if (!arena::take_mapping(pages)) return why = Refusal::mappings, false;
   const size_t page = place_for(run, why);
   if (page != 0) {
+    run.to.store(page, std::memory_order_relaxed);
     if (arena::show(run.offset, pages, places::address_of(page))) {
       run.first.store(page, std::memory_order_relaxed);
       run.filled.store(0, std::memory_order_relaxed);
@@ -157,9 +158,11 @@ bool open(Run& run, Refusal& why) noexcept {
       fill_free(run);
       sources[run.shape].pages.fetch_add(pages, std::memory_order_relaxed);
       run.standing.store(standing(held, run.blocks), std::memory_order_release);
+      run.to.store(0, std::memory_order_relaxed);
       return true;
     }
     why = Refusal::mappings;
+    run.to.store(0, std::memory_order_relaxed);
     places::leave(page, run.shift);
   }
   arena::give_mapping_back(pages);

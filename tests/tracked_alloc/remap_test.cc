@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -743,6 +744,53 @@ TEST(Remap, WhatTheParentWroteMeanwhileIsNoErrorInACopyThatIsMadeLate) {
     int status = -1;
     ASSERT_EQ(waitpid(child, &status, 0), child);
     EXPECT_EQ(status, 0);
+  });
+}
+
+/// A thread that gives runs back, or moves them, is no more in a fork child, wherever it was.
+TEST(Remap, WhatAThreadHadInItsHandsIsCountedInAForkChild) {
+  in_child({}, [] {
+    std::atomic<bool> ended{false};
+    std::thread other([&] {
+      std::vector<void*> blocks(3000);
+      while (!ended) {
+        for (size_t i = 0; i < blocks.size(); ++i) blocks[i] = place(i % 2 == 0 ? 40 : 700, 1, 16, false, 5);
+        for (void* ptr : blocks) EXPECT_EQ(bury(ptr).found, Death::Found::done);
+        trim();
+      }
+    });
+    for (int i = 0; i < 300; ++i) {
+      const pid_t child = fork();
+      if (child == 0) {
+        if (!after_fork_in_child(false, []() noexcept {})) _exit(1);
+        for_each_live([](const Block& block) { static_cast<void>(bury(reinterpret_cast<void*>(block.address))); });
+        trim();
+        constexpr uint64_t kRest = 4 << 20;  // in runs of which not all is dead, or whose blocks are lost
+        _exit(open_dead_bytes() > kRest ? 2 : live_bytes() > kRest ? 3 : 0);
+      }
+      int status = -1;
+      ASSERT_EQ(waitpid(child, &status, 0), child);
+      ASSERT_EQ(status, 0);
+    }
+    ended = true;
+    other.join();
+  });
+}
+
+TEST(Remap, AChildWithoutACopyLeavesTheParentsMemoryAlone) {
+  in_child({}, [] {
+    std::vector<char*> blocks;
+    for (int i = 0; i < 3000; ++i) paint(blocks.emplace_back(static_cast<char*>(place(100))), 100);
+    EXPECT_EQ(status_of([&] {
+                const rlimit none{0, 0};  // for the copy
+                ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &none), 0);
+                signal(SIGXFSZ, SIG_IGN);
+                ASSERT_FALSE(after_fork_in_child(false, []() noexcept {}));
+                for (void* ptr : blocks) ASSERT_EQ(bury(ptr).found, Death::Found::done);
+                trim();
+              }),
+              0);
+    for (char* ptr : blocks) ASSERT_TRUE(is_painted(ptr, 100));
   });
 }
 
