@@ -17,10 +17,13 @@ struct Numbers {
   [[nodiscard]] bool take(uint32_t& out) noexcept {
     out = taken.load(std::memory_order_relaxed);
     do {
-      if (out == most) return false;
+      if (out == most || !reach(size_t{out} + 1)) return false;
     } while (!taken.compare_exchange_weak(out, out + 1, std::memory_order_relaxed));
-    return reach(size_t{out} + 1);
+    return true;
   }
+
+  /// Whether there is memory for another: who asks first wastes none of what else it takes.
+  [[nodiscard]] bool has_next() noexcept { return reach(taken.load(std::memory_order_relaxed) + size_t{1}); }
 
   /// Whether the first so many records are there.
   [[nodiscard]] bool reach(size_t count) noexcept {

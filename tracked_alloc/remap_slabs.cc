@@ -96,6 +96,7 @@ bool has_room(unsigned shift, unsigned bytes) noexcept {
 
 bool take_new(unsigned shift, unsigned bytes, Bin& out) noexcept {
   if (look(shift, [&](Slab& slab) { return begin_to_use(slab, bytes, out); })) return true;
+  if (!numbers.has_next()) return false;
   const size_t offset = arena::take(shift);
   uint32_t number;
   if (offset == SIZE_MAX || !numbers.take(number)) return false;

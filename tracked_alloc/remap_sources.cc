@@ -66,7 +66,9 @@ bool take_number(uint32_t& out) noexcept {
     const uint64_t next = frames[out].next.load(std::memory_order_relaxed);
     if (unused.compare_exchange_weak(head, ((head >> 32) + 1) << 32 | next, std::memory_order_acquire)) return true;
   }
-  if (!frame_numbers.take(out) || !run_numbers.reach((out + 1) * kMostSlots)) return false;
+  const size_t next = frame_numbers.taken.load(std::memory_order_relaxed);
+  if (!run_numbers.reach((next + 1) * kMostSlots) || !frame_numbers.take(out)) return false;
+  if (!run_numbers.reach((out + size_t{1}) * kMostSlots)) return false;
   frames[out].slots.store(slots_of(kNoShape, 0), std::memory_order_relaxed);
   uint32_t end = frame_count.load(std::memory_order_relaxed);
   while (end <= out && !frame_count.compare_exchange_weak(end, out + 1, std::memory_order_release)) {

@@ -794,6 +794,23 @@ TEST(Remap, AChildWithoutACopyLeavesTheParentsMemoryAlone) {
   });
 }
 
+TEST(Remap, AProgramThatWasShortOfMemoryHasRemappedBlocksAgainLater) {
+  in_child({}, [] {
+    constexpr uint64_t kFrames = 64;  // whose records share a step of their table
+    size_t size = 1000;
+    for (; standing().frames < kFrames; size = size < 30'000 ? size + 16 : 1000) ASSERT_NE(place(size), nullptr);
+    rlimit before;
+    ASSERT_EQ(getrlimit(RLIMIT_AS, &before), 0);
+    const rlimit nothing{1, before.rlim_max};
+    ASSERT_EQ(setrlimit(RLIMIT_AS, &nothing), 0);
+    for (int i = 0; i < 600'000; ++i) static_cast<void>(place(60'000));
+    EXPECT_EQ(place(60'000), nullptr);
+    ASSERT_EQ(setrlimit(RLIMIT_AS, &before), 0);
+    EXPECT_NE(place(60'000), nullptr);
+    EXPECT_LT(standing().table_bytes, 64u << 20);
+  });
+}
+
 TEST(Remap, AGrandchildHasWhatTheChildAllocated) {
   in_child({}, [] {
     ASSERT_EQ(bury(place(100)).found, Death::Found::done);  // others of its run are there to be given out
