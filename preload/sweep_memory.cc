@@ -9,6 +9,7 @@
 #include "preload/base/text.h"
 #include "preload/real.h"
 #include "preload/sweep_kernel.h"
+#include "preload/trace.h"
 #include "tracked_alloc/homes.h"
 #include "tracked_alloc/records.h"
 
@@ -150,8 +151,9 @@ bool Walk::line(std::string_view line) noexcept {
   return outside_of_ours(found);
 }
 
-/// Nothing of our own data.
+/// Nothing of our own data, nor of the trace: it tells of blocks by their addresses.
 bool Walk::outside_of_ours(const Area& found) noexcept {
+  if (found.shared && trace::maps(found.begin)) return true;
   const uintptr_t ours[][2] = {
       {kOurs[0][0], kOurs[0][1]},
       {kOurs[1][0], kOurs[1][1]},

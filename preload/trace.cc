@@ -256,6 +256,8 @@ uint64_t dropped() noexcept { return no_room.load(std::memory_order_relaxed); }
 uint64_t overwritten() noexcept { return lost_packets.load(std::memory_order_relaxed); }
 uint64_t removed_early() noexcept { return early.load(std::memory_order_relaxed); }
 
+bool maps(uintptr_t address) noexcept { return facts.maps(address) || samples.maps(address); }
+
 void prepare_for_sandbox() noexcept {
   const Turn mine;
   if (!mine || phase.load(std::memory_order_relaxed) != Phase::open) return;

@@ -62,6 +62,8 @@ void left() noexcept;
 [[nodiscard]] uint64_t removed_early() noexcept;
 /// Packets that were overwritten since no new file can be had.
 [[nodiscard]] uint64_t overwritten() noexcept;
+/// Whether that is in a file of the trace, as the process has it mapped.
+[[nodiscard]] bool maps(uintptr_t address) noexcept;
 /// Before a seccomp filter; in a fork child; at exit.
 void prepare_for_sandbox() noexcept;
 void forked() noexcept;

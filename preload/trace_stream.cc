@@ -105,10 +105,13 @@ void Stream::trim() noexcept {
     give_back(grown_);
     grown_ = 0;
   }
-  for (; ahead() != 0; --count_, --last_) {
+  while (ahead() != 0) {
     if (remove(*place_, FileName(name_, last_)) != 0) return;
-    unmap(files_[count_ - 1]);
-    give_back(files_[count_ - 1].packets);
+    const File file = files_[--count_];
+    --last_;
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    unmap(file);
+    give_back(file.packets);
   }
 }
 
@@ -178,6 +181,12 @@ void Stream::begin_packet(uint32_t packet) noexcept {
   }
   begin_packet(0);
   return true;
+}
+
+bool Stream::maps(uintptr_t address) const noexcept {
+  return mapped_ && std::any_of(files_.begin(), files_.begin() + count_, [&](const File& file) {
+           return address - reinterpret_cast<uintptr_t>(file.base) < file.packets * ctf::kPacket;
+         });
 }
 
 void Stream::unmap(const File& file) noexcept {

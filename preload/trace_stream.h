@@ -66,6 +66,8 @@ class Stream {
   void flush() noexcept;
   /// Gives back what was grown ahead, or removed.
   void trim() noexcept;
+  /// Whether that is in a file of its that is mapped. At any moment, for whoever holds the other threads.
+  [[nodiscard]] bool maps(uintptr_t address) const noexcept;
   /// A seccomp filter is about to come: makes what is needed to go on without system calls.
   void prepare_for_sandbox() noexcept;
   /// In a fork child: what is mapped is the parent's. All-zero again.

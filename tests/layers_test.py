@@ -50,7 +50,7 @@ CXX: Layers = {
     ),
     "sweep": (
         "preload/stop.* preload/repeat* preload/sweep* preload/disposition.h preload/fork_copy.*",
-        "base config tables facts real tracked_alloc",
+        "base config tables facts real events tracked_alloc",
     ),
     "faults": ("preload/faults.*", "base config tables facts real stack report sweep tracked_alloc"),
     "sampled": (

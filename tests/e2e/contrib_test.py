@@ -86,3 +86,19 @@ def test_a_core_has_blocks_once_and_mended_in_their_places(
     asked = ["gdb", "-nx", "-batch", "-ex", "p head->text", "-ex", "p head->next->next->text", program, core]
     said = subprocess.run(asked, capture_output=True, text=True).stdout
     assert re.findall(r'= "([a-z0-9 ]*)', said) == ["the last", "node 19996"], said
+
+
+CUT_OFF = (
+    b"\x7fELF\x02\x01" + bytes(10) + b"\4" + bytes(15) + b"\x40" + bytes(23) + b"\1" + bytes(20)
+)  # in its one segment
+
+
+@pytest.mark.parametrize("content", [None, b"", b"text", CUT_OFF])
+def test_what_is_no_core_is_called_so(tmp_path: Path, content: bytes | None) -> None:
+    file = tmp_path / "core"
+    if content is not None:
+        file.write_bytes(content)
+    done = subprocess.run([ROOT / "contrib/core/mend", file], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert str(file) in done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr

@@ -108,6 +108,19 @@ def test_what_is_pointed_at_is_not_given_out_again(dangling, revoke):
     assert program.end() == "end\n"  # else it says what it was given
 
 
+def test_what_the_trace_says_of_samples_holds_none_of_them(dangling, tmp_path):
+    program = dangling(POIREAU_PLACEMENT="remap", POIREAU_SAMPLE_PERIOD="1", POIREAU_TRACE=str(tmp_path))
+    answer = program.ask("holders")
+    maps = Path(f"/proc/{program.process.pid}/maps").read_text()
+    ours = [
+        range(int(begin, 16), int(end, 16)) for begin, end in re.findall(r"^(\w+)-(\w+) .*/samples_\d+$", maps, re.M)
+    ]
+    assert ours
+    assert answer["blocks"]
+    holders = [at for block in answer["blocks"] for at, _ in block["holders"]]
+    assert [hex(at) for at in holders if any(at in each for each in ours)] == []
+
+
 def test_a_sweep_can_be_forbidden(dangling):
     program = dangling(POIREAU_SWEEP="off")
     assert program.ask("sweep") == {"ok": False, "error": "sweep = off"}
