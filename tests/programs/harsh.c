@@ -113,17 +113,16 @@ static void fork_storm(int n) {
 }
 static struct set hs;
 static volatile long handled;
-static volatile sig_atomic_t inside;
+static int inside;
 static void on_alarm(int s) {
   (void)s;
-  if (inside) return;
-  inside = 1;
+  if (__atomic_exchange_n(&inside, 1, __ATOMIC_ACQUIRE)) return;  // another thread is
   uint32_t seed = (uint32_t)handled;
   int e = errno;
   churn(&hs, &seed, 20);
   ++handled;
   errno = e;
-  inside = 0;
+  __atomic_store_n(&inside, 0, __ATOMIC_RELEASE);
 }
 static void signals(int seconds) {
   struct sigaction a = {.sa_handler = on_alarm, .sa_flags = SA_RESTART};
