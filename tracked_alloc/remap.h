@@ -6,17 +6,17 @@
 #include "tracked_alloc/noise.h"
 #include "tracked_alloc/region.h"
 
-/// Remapped homes: every block has a page (or several) of addresses to itself, over physical pages that blocks of its
-/// size share. Any thread, any time, also in signal handlers: nobody waits for long, and what can't be had is refused.
+/// Remapped homes: every block has a page (or several) of addresses to itself, over physical pages that blocks share.
+/// Any thread, any time, also in signal handlers: nobody waits for long, and what can't be had is refused.
 ///
-/// A *frame* is a stretch of the arena (shared memory without a descriptor) for blocks of one size, n of which fit
-/// into a page. It is mapped up to n times; each mapping is a *run* whose k-th page holds one block, at another place
-/// in the page than those of the other runs have. Runs have 16 pages in a young size class and up to 512 later, which
-/// are then a page table of their own: when all blocks of a run are dead, the kernel moves it to addresses that were
-/// never used by changing one word (6 us for 512 blocks; to close and open them page by page takes 160). That closes
-/// the dead and opens the next in one. Where single blocks are to be closed at once, an *engine* does it: userfaultfd
-/// or guard markers. Dead blocks that stay readable keep their memory until a sweep has shown that nothing points at
-/// them (marks.h); then their addresses are used again.
+/// A *slab* is a stretch of the arena (shared memory without a descriptor), of 16 to 512 pages. A *frame* is a part of
+/// each page of a slab, a bin, for blocks of one size, n of which fit into it. The slab is mapped up to n times for it;
+/// each mapping is a *run* whose k-th page holds one block, at another place in the page than those of the other runs
+/// have. A run of 512 pages is a page table of its own: when all its blocks are dead, the kernel moves it to addresses
+/// that were never used by changing one word (6 us for 512 blocks; to close and open them page by page takes a hundred
+/// times that). That closes the dead and opens the next in one. Where single blocks are to be closed at once, an
+/// *engine* does it: userfaultfd or guard markers. Dead blocks that stay readable keep their memory until a sweep has
+/// shown that nothing points at them (marks.h); then their addresses are used again.
 namespace poireau::tracked_alloc::remap {
 
 constexpr uintptr_t kBegin = region::kRemap;
