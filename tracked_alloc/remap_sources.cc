@@ -21,9 +21,9 @@ unsigned longest(const Shape& shape) noexcept {
   return std::max(shortest(shape), std::min(slabs::kMostShift, log2_up(bytes / shape.capacity * shape.group)));
 }
 
-/// So long that it is a quarter of its shape's runs, and another slab is an eighth of what there is.
+/// So long that it is a quarter of its shape's runs, and another slab is little beside what there is.
 unsigned usual_shift(unsigned shape_number) noexcept {
-  const uint64_t all = slabs::promised.load(std::memory_order_relaxed) / kPage / 8;
+  const uint64_t all = slabs::promised.load(std::memory_order_relaxed) / kPage / 32;
   const uint64_t its = sources[shape_number].pages.load(std::memory_order_relaxed) / 4;
   const Shape& shape = kShapes[shape_number];
   return std::clamp(static_cast<unsigned>(std::bit_width(std::min(all, its))), shortest(shape), longest(shape));
