@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -73,8 +72,8 @@ def test_a_core_has_blocks_once_and_mended_in_their_places(
     library: Path, compile_c: Callable[..., Path], tmp_path: Path, who: str
 ) -> None:
     pattern = Path("/proc/sys/kernel/core_pattern").read_text().strip()
-    if shutil.which("gdb") is None or not re.fullmatch("core(.%p)?", pattern):
-        pytest.skip(f"cores go to {pattern}, or there is no gdb")
+    if not re.fullmatch("core(.%p)?", pattern):
+        pytest.skip(f"cores go to {pattern}, for the whole machine")
     program = compile_c(CORE, ["-g", "-w", "-fno-builtin"])
     own = {"LD_PRELOAD": str(library), "POIREAU_PROTECT": "all", "POIREAU_SINK": "none", "POIREAU_CORE": "once"}
     subprocess.run([program, *["a child"] * (who == "child")], env=clean_environment(**own), cwd=tmp_path)
