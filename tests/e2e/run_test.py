@@ -228,6 +228,18 @@ class Terminal:
                 said += os.read(self.file, 4096).decode()
         return said
 
+    def stop(self) -> None:
+        """All of the job: a process that waits for a processor would read what is typed next, and stop then."""
+        job = os.tcgetpgrp(self.file)
+        self.type("\x1a", rf"Stopped.*\r\n{PROMPT}")
+        until = time.monotonic() + HANG
+        while re.search(rf"^ *{job} [^T]", _output("ps", "-eo", "pgid=,stat="), re.MULTILINE):
+            assert time.monotonic() < until
+
+
+def _output(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
 
 @pytest.fixture
 def terminal(tmp_path) -> Iterator[Terminal]:
@@ -247,10 +259,10 @@ def test_a_shell_stops_resumes_and_interrupts_it_like_any_other(terminal):
     terminal.type("echo status=$?\n", rf"status=9\r\n{PROMPT}")
     terminal.type(f"{command} -- cat\n", "cat\r\n")
     terminal.type("one\n", r"one\r\none\r")
-    terminal.type("\x1a", rf"Stopped.*\r\n{PROMPT}")
+    terminal.stop()
     terminal.type("fg\n", r"cat\r\n")
     terminal.type("two\n", r"two\r\ntwo\r")
-    terminal.type("\x1a", rf"Stopped.*\r\n{PROMPT}")
+    terminal.stop()
     terminal.type("bg\n", rf"Stopped.*\r\n|&\r\n{PROMPT}")
     while "Stopped" not in terminal.type("jobs\n", rf"cat.*\r\n{PROMPT}"):  # it wants to read
         pass
