@@ -128,7 +128,7 @@ void complain(Trouble trouble) noexcept {
 
 }  // namespace
 
-Turn::Turn() noexcept : mine_(0) {
+Turn::Turn() noexcept : undisturbed_(sandbox::state() == sandbox::State::open) {
   if (process::is_new_child()) return;  // what is mapped is the parent's
   const uint32_t me = thread_number();
   const auto here = reinterpret_cast<uintptr_t>(__builtin_frame_address(0));

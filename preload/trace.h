@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <string_view>
 
+#include "preload/base/undisturbed.h"
 #include "preload/event.h"
 
 /// The embedded trace: one directory a process, made when its first event comes. Two streams: `facts` (whose trace it
@@ -12,7 +13,7 @@
 namespace poireau::trace {
 
 /// The right to write. False: somebody else has it and doesn't come to an end, perhaps this very thread beneath a
-/// signal handler.
+/// signal handler. Who has it is undisturbed.
 class [[nodiscard]] Turn {
  public:
   Turn() noexcept;
@@ -22,7 +23,8 @@ class [[nodiscard]] Turn {
   explicit operator bool() const noexcept { return mine_ != 0; }
 
  private:
-  uint64_t mine_;
+  const Undisturbed undisturbed_;
+  uint64_t mine_ = 0;
 };
 
 // With a turn:

@@ -23,7 +23,7 @@ constexpr size_t kPage = region::kPage, kBytesOfUnit = places::kUnitPages / 8;
 uint64_t* const map = reinterpret_cast<uint64_t*>(kMap);  // a bit for each page of addresses
 
 constinit std::atomic<bool> busy{false};
-constinit uint8_t sweeps = 0;
+constinit uint32_t sweeps = 0;
 constinit size_t pages_seen = 0;  // how many there were at the beginning; 0: nobody is at it
 
 constexpr size_t kMostKept = 4096;

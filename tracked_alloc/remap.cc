@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "preload/base/cpu.h"
+#include "preload/base/undisturbed.h"
 #include "tracked_alloc/remap_arena.h"
 #include "tracked_alloc/remap_block.h"
 #include "tracked_alloc/remap_engine.h"
@@ -30,13 +31,19 @@ using stripes::Stripe;
          offset_in(shape, current.run->lane, current.number + bit);
 }
 
+/// A run to take blocks from, which the stripe keeps.
+bool take_run(Current& current, unsigned shape, Refusal& why) noexcept {
+  const Undisturbed undisturbed(!arena::sealed());
+  current.run = runs::acquire(shape, why);
+  return current.more = current.run != nullptr;
+}
+
 /// Blocks for the stripe, which the caller holds.
 [[gnu::cold, gnu::noinline]] bool refill(Current& current, unsigned shape, Refusal& why) noexcept {
   constexpr uint64_t kLittle = 2 << 20;
   runs::little_lives.store(runs::live_bytes() < kLittle, std::memory_order_relaxed);
   for (int attempt = 0; attempt < 8; ++attempt) {
-    if (!current.more) current.run = runs::acquire(shape, why);
-    if (current.run == nullptr) return false;
+    if (!current.more && !take_run(current, shape, why)) return false;
     Run& run = *current.run;
     unsigned word;
     current.bits = runs::take_blocks(run, word, current.more);
@@ -99,19 +106,20 @@ void* allocate(size_t size, size_t alignment, Note born, bool zeroed, unsigned n
   Current& current = stripe->current[shape_number];
   if (current.bits == 0) [[unlikely]]
     if (Refusal why{}; !refill(current, shape_number, why)) {
-      stripe->held.store(false, std::memory_order_release);
+      stripe->let_go();
       return refused(why);
     }
   const uintptr_t block = current.next;
   Entry& entry = current.entry[static_cast<unsigned>(std::countr_zero(current.bits)) * size_t{shape.group}];
   current.bits &= current.bits - 1;
+  blocks::set_coming(entry);
   stripe->placed.store(stripe->placed.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   stripe->asked.store(stripe->asked.load(std::memory_order_relaxed) + size, std::memory_order_relaxed);
   if (current.bits != 0) {
     current.next = next_block(current, shape);
     __builtin_prefetch(reinterpret_cast<void*>(current.next), 1);  // the processor has not seen its page for long
   }
-  stripe->held.store(false, std::memory_order_release);
+  stripe->let_go();
 
   void* const ptr = reinterpret_cast<void*>(block);
   noise::fill_behind(block + size, blocks::end_of_noise(block, size, shape.capacity));

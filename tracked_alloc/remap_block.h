@@ -1,5 +1,6 @@
 #pragma once
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
@@ -13,6 +14,15 @@ inline bool is_born(const places::Entry& entry) noexcept { return entry.born.loa
 inline bool is_live(const places::Entry& entry) noexcept {
   const uint64_t died = entry.died.load(std::memory_order_acquire);
   return (died == 0 || died == places::kClaimed) && is_born(entry);
+}
+/// Given out, and soon to live: dead for all others.
+inline void set_coming(places::Entry& entry) noexcept {
+  entry.died.store(places::kDead | places::kFree | places::kClaimed, std::memory_order_relaxed);
+  std::atomic_signal_fence(std::memory_order_release);  // before its bytes are written
+}
+/// Whether somebody may rely on what it holds, who was interrupted while he allocated or freed it, too.
+inline bool is_in_use(const places::Entry& entry) noexcept {
+  return is_live(entry) || (entry.died.load(std::memory_order_relaxed) & places::kClaimed) != 0;
 }
 inline size_t size_of(uint64_t born, size_t capacity) noexcept { return capacity - (born & 0xffff); }
 

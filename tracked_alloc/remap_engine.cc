@@ -1,6 +1,7 @@
 #include "tracked_alloc/remap_engine.h"
 
 #include "preload/base/sys.h"
+#include "preload/base/undisturbed.h"
 #include "tracked_alloc/remap_arena.h"
 
 namespace poireau::tracked_alloc::remap {
@@ -42,7 +43,9 @@ Range block_of(const runs::Run& run, unsigned n) noexcept {
 
 /// Whether the engine knows the run's addresses. Of two that want it at once one goes without.
 bool is_entered(runs::Run& run) noexcept {
-  uint8_t now = runs::strange;
+  uint8_t now = run.engine.load(std::memory_order_acquire);
+  if (now != runs::strange) return now == runs::entered;
+  const Undisturbed undisturbed(!arena::sealed());
   if (!run.engine.compare_exchange_strong(now, runs::entering, std::memory_order_acq_rel)) return now == runs::entered;
   const Range all = all_of(run);
   const bool done = chosen->enter(all.at, all.size);

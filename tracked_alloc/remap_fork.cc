@@ -13,7 +13,7 @@ namespace {
 
 constexpr size_t kPage = region::kPage;
 
-/// Finds the pages that hold live blocks.
+/// Finds the pages that hold blocks in use.
 void find_live() noexcept {
   for (uint32_t i = 0; i < slabs::count.load(std::memory_order_acquire); ++i)
     std::ranges::fill(slabs::table[i].live, uint64_t{0});
@@ -22,7 +22,7 @@ void find_live() noexcept {
     const unsigned group = runs::shape_of(run).group;
     if (run.first.load(std::memory_order_relaxed) == 0) return;
     for (unsigned n = 0; n < run.blocks; ++n)
-      if (blocks::is_live(runs::entry_of(run, n)))
+      if (blocks::is_in_use(runs::entry_of(run, n)))
         for (unsigned page = n * group; page < (n + 1) * group; ++page)
           slab.live[page / 64] |= uint64_t{1} << page % 64;
   });
@@ -139,7 +139,7 @@ void settle_blocks() noexcept {
       // By a thread that is no more, which was to change its size.
       if (entry.died.load(std::memory_order_relaxed) == places::kClaimed)
         entry.died.store(0, std::memory_order_relaxed);
-      if (blocks::is_live(entry)) slabs::touch(runs::slab_of(run), runs::eighths_of(run, n / 64));
+      if (blocks::is_in_use(entry)) slabs::touch(runs::slab_of(run), runs::eighths_of(run, n / 64));
     }
   });
   // And what is to be given out without further notice.

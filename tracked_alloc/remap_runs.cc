@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "preload/base/sys.h"
+#include "preload/base/undisturbed.h"
 #include "tracked_alloc/remap_arena.h"
 #include "tracked_alloc/remap_engine.h"
 #include "tracked_alloc/remap_sources.h"
@@ -115,6 +116,12 @@ bool move_on(Run& run) noexcept {
   return true;
 }
 
+/// All of it is dead, and so it stood.
+[[gnu::cold, gnu::noinline]] bool end_of(Run& run, uint64_t seen) noexcept {
+  const Undisturbed undisturbed(!arena::sealed());
+  return run.standing.compare_exchange_strong(seen, standing(moving, 0), std::memory_order_acq_rel) && move_on(run);
+}
+
 /// Of somebody who is no more. What has come to a new place is put where it was, and counted anew.
 void drop(Run& run) noexcept {
   const uint64_t now = run.standing.load(std::memory_order_relaxed);
@@ -203,10 +210,7 @@ bool bury(Run& run) noexcept {
   const uint64_t bytes = uint64_t{grain} * shape_of(run).capacity;
   const uint64_t now = run.standing.fetch_sub(1, std::memory_order_acq_rel) - 1, left = left_of(now);
   if (left % grain == 0) sums.dead.fetch_add(bytes, std::memory_order_relaxed);
-  if (left != 0) [[likely]]
-    return false;
-  uint64_t last = now;
-  return run.standing.compare_exchange_strong(last, standing(moving, 0), std::memory_order_acq_rel) && move_on(run);
+  return left == 0 && end_of(run, now);
 }
 
 bool pin(Run& run) noexcept {

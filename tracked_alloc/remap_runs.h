@@ -28,7 +28,7 @@ struct alignas(64) Run {
   size_t offset;                       // of its frame, in the arena
   uint16_t lane;
   uint8_t shape, shift;
-  uint8_t judged;               // by which sweep; marks.cc's
+  uint32_t judged;              // by which sweep; marks.cc's
   std::atomic<bool> rested;     // idle when trim last looked
   std::atomic<uint8_t> filled;  // by words of `free`: the kernel has been told to map those pages
   std::atomic<uint8_t> engine;  // whether it knows the run's addresses, see below

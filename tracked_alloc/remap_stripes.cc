@@ -20,13 +20,15 @@ Held held() noexcept {
 
 void forked() noexcept {
   runs::drop_all();
-  for (Stripe& stripe : all)
+  for (Stripe& stripe : all) {
+    const uintptr_t holder = stripe.holder.load(std::memory_order_relaxed);
+    const bool is_lost = holder != 0 && holder != self();  // who held it stood still in the middle
+    if (is_lost) stripe.holder.store(0, std::memory_order_relaxed);
     for (Current& current : stripe.current) {
-      // Who held it stood still in the middle: what it had is lost.
-      if (stripe.held.load(std::memory_order_relaxed)) current = {};
+      if (is_lost) current = {};
       if (current.more) runs::keep(*current.run);
     }
-  for (Stripe& stripe : all) stripe.held.store(false, std::memory_order_relaxed);
+  }
   runs::list_the_others();
 }
 

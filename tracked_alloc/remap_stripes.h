@@ -6,7 +6,8 @@
 #include "tracked_alloc/remap_runs.h"
 
 /// Where threads take blocks from: each from a stripe, by habit its own. Who finds it held goes to the next, for its
-/// holder may be the function that he has interrupted.
+/// holder may be the function that he has interrupted. That goes on in a fork child, too, if he forks: in what he held
+/// everything is as it was.
 namespace poireau::tracked_alloc::remap::stripes {
 
 /// Blocks of one run that are to be given out next.
@@ -22,17 +23,21 @@ struct Current {
 
 constexpr unsigned kCount = 32;
 struct alignas(64) Stripe {
-  std::atomic<bool> held;
+  std::atomic<uintptr_t> holder;        // a thread, by its pointer: it is the same in a fork child; 0: none
   std::atomic<uint64_t> placed, asked;  // blocks and their bytes, ever; its holder's to write
   Current current[kShapeCount];
+
+  void let_go() noexcept { holder.store(0, std::memory_order_release); }
 };
+inline uintptr_t self() noexcept { return reinterpret_cast<uintptr_t>(__builtin_thread_pointer()); }
 [[gnu::visibility("hidden")]] extern Stripe all[kCount];
 
 /// nullptr: all are held.
 inline Stripe* hold(unsigned number) noexcept {
   for (unsigned i = 0; i < kCount; ++i) {
     Stripe& stripe = all[(number + i) % kCount];
-    if (!stripe.held.exchange(true, std::memory_order_acquire)) [[likely]]
+    uintptr_t nobody = 0;
+    if (stripe.holder.compare_exchange_strong(nobody, self(), std::memory_order_acquire)) [[likely]]
       return &stripe;
   }
   return nullptr;
@@ -43,7 +48,7 @@ struct Held {
   uint64_t blocks, bytes;
 };
 [[nodiscard]] Held held() noexcept;
-/// In a fork child: nobody holds any.
+/// In a fork child: nobody holds any but who was interrupted to fork.
 void forked() noexcept;
 
 }  // namespace poireau::tracked_alloc::remap::stripes

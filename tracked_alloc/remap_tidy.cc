@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "preload/base/undisturbed.h"
 #include "tracked_alloc/pages.h"
 #include "tracked_alloc/remap_arena.h"
 #include "tracked_alloc/remap_engine.h"
@@ -28,6 +29,7 @@ namespace tidy {
 void after_move() noexcept {
   constexpr uint64_t kSeldom = 16;
   if (moves.fetch_add(1, std::memory_order_relaxed) % kSeldom != 0) return;
+  const Undisturbed undisturbed(!arena::sealed());
   const uint64_t physical = load(slabs::physical), moved = load(runs::sums.moved_bytes);
   places::forget(std::max(physical / 16, kMib / 2));
   // What is given back and soon wanted again costs more than most else: a run has rested if nobody used it while twice
@@ -101,10 +103,14 @@ Standing standing() noexcept {
   return out;
 }
 
-void trim() noexcept { runs::trim_runs(runs::Trim::idle); }
+void trim() noexcept {
+  const Undisturbed undisturbed(!arena::sealed());
+  runs::trim_runs(runs::Trim::idle);
+}
 
 void seal(bool wanted) noexcept {
   arena::seal(wanted);
+  const Undisturbed undisturbed(!arena::sealed());
   if (!wanted) runs::move_stuck();
 }
 

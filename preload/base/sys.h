@@ -185,8 +185,10 @@ enum class Limit { address_space, data, file_size };
 // The calling thread's signal mask: signal n is bit n - 1.
 constexpr uint64_t signal_bit(int number) noexcept { return uint64_t{1} << (number - 1); }
 bool unblock_signals(uint64_t signals) noexcept;
-/// Blocks every signal that can be; `before` is what was blocked. False: nothing has changed.
-[[nodiscard]] bool block_every_signal(uint64_t& before) noexcept;
+/// Blocks these; `before` is what was blocked. False: nothing has changed.
+[[nodiscard]] bool block_signals(uint64_t signals, uint64_t& before) noexcept;
+/// All that can be.
+[[nodiscard]] inline bool block_every_signal(uint64_t& before) noexcept { return block_signals(~uint64_t{0}, before); }
 void set_blocked_signals(uint64_t signals) noexcept;
 /// Sends the calling thread a signal that it got, as it came: `info` is its siginfo_t.
 [[nodiscard]] bool send_again(int number, const void* info) noexcept;

@@ -506,9 +506,8 @@ bool unblock_signals(uint64_t signals) noexcept {
   return call(SYS_rt_sigprocmask, SIG_UNBLOCK, number(&signals), 0, sizeof signals) == 0;
 }
 
-bool block_every_signal(uint64_t& before) noexcept {
-  constexpr uint64_t kAll = ~uint64_t{0};
-  return call(SYS_rt_sigprocmask, SIG_BLOCK, number(&kAll), number(&before), sizeof kAll) == 0;
+bool block_signals(uint64_t signals, uint64_t& before) noexcept {
+  return call(SYS_rt_sigprocmask, SIG_BLOCK, number(&signals), number(&before), sizeof signals) == 0;
 }
 
 void set_blocked_signals(uint64_t signals) noexcept {

@@ -53,6 +53,20 @@ def test_signal_handlers_may_allocate(program, run_preloaded, scale, setting):
     assert (done.stdout, done.stderr, done.returncode) == ("signals done\n", "", 0)
 
 
+SAMPLED = {"POIREAU_SAMPLE_PERIOD": "1K", "POIREAU_ON_ERROR": "abort"}
+OF_HANDLERS = {name: PROTECTED | more for name, more in SETTINGS.items()} | {
+    "sampled": SAMPLED,
+    "samples remapped": SAMPLED | {"POIREAU_PLACEMENT": "remap"},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("setting", OF_HANDLERS)
+def test_a_child_of_a_handler_may_go_on_with_what_that_interrupted(program, same_as_bare, scale, setting):
+    command = [program("harsh.c", "-O1", "-w"), "children", str(scale(1500))]
+    assert same_as_bare(command, OF_HANDLERS[setting], timeout=300).stdout == "children done\n"
+
+
 def test_who_is_killed_leaves_nothing(program, library):
     environment = clean_environment(LD_PRELOAD=str(library), **PROTECTED)
     for i in range(5):

@@ -140,6 +140,33 @@ static void signals(int seconds) {
   setitimer(ITIMER_REAL, &it, NULL);
   check(handled > 50 * seconds);
 }
+static volatile int is_child;
+static void fork_here(int s) {
+  (void)s;
+  if (is_child) return;
+  int e = errno, st;
+  pid_t c = fork();
+  check(c >= 0);
+  is_child = c == 0;
+  if (c != 0) {
+    check(waitpid(c, &st, 0) == c);
+    if (st != 0) printf("child %x\n", st), _exit(1);
+    ++handled;
+  }
+  errno = e;
+}
+static void children(int n) { /* of handlers, that go on with what these interrupted */
+  sigaction(SIGVTALRM, &(struct sigaction){.sa_handler = fork_here, .sa_flags = SA_RESTART}, NULL);
+  struct itimerval it = {{0, 500}, {0, 500}};
+  setitimer(ITIMER_VIRTUAL, &it, NULL);
+  struct set* s = calloc(1, sizeof *s);
+  uint32_t seed = 5;
+  for (int left = 3; handled < n && left > 0; left -= is_child) churn(s, &seed, 1000);
+  if (is_child) _exit(0);
+  memset(&it, 0, sizeof it);
+  setitimer(ITIMER_VIRTUAL, &it, NULL);
+}
+
 static void* cancelled(void* arg) {
   (void)arg;
   int old;
@@ -382,6 +409,8 @@ int main(int c, char** v) {
     fork_storm(n);
   else if (!strcmp(w, "signals"))
     signals(n);
+  else if (!strcmp(w, "children"))
+    children(n);
   else if (!strcmp(w, "cancel"))
     cancel(n);
   else if (!strcmp(w, "threads"))
