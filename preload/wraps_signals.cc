@@ -5,6 +5,7 @@
 #include <cerrno>
 
 #include "preload/base/sys.h"
+#include "preload/base/undisturbed.h"
 #include "preload/faults.h"
 #include "preload/real.h"
 #include "preload/sampled.h"
@@ -44,6 +45,12 @@ int blockable(int set) noexcept { return static_cast<int>(static_cast<unsigned>(
 
 /// Of the signals that are ours, those that siginterrupt has asked to interrupt.
 constinit std::atomic<uint64_t> interrupting{0};
+
+/// The program is about to set this handler, perhaps.
+void expect(sighandler_t handler) noexcept {
+  if (handler != SIG_DFL && handler != SIG_IGN && handler != SIG_HOLD && handler != SIG_ERR)
+    Undisturbed::handlers.store(true, std::memory_order_relaxed);
+}
 
 template <typename Result>
 Result noted(Result result, Result failure) noexcept {
@@ -85,6 +92,7 @@ sighandler_t handle_as_system_v(int number, sighandler_t handler) noexcept {
 
 HOOK_EXPORT int sigaction(int number, const struct sigaction* action, struct sigaction* old) noexcept {
   lifecycle::be_resolved();
+  if (action != nullptr) expect(action->sa_handler);
   if (is_ours(number)) return noted(change(number, action, old), -1);
   struct sigaction copy;
   if (action != nullptr && blockable(&action->sa_mask, copy.sa_mask) == &copy.sa_mask) {
@@ -98,28 +106,34 @@ HOOK_EXPORT int sigaction(int number, const struct sigaction* action, struct sig
 
 HOOK_EXPORT sighandler_t signal(int number, sighandler_t handler) noexcept {
   lifecycle::be_resolved();
+  expect(handler);
   return is_ours(number) ? handle_as_bsd(number, handler) : noted(real.signal(number, handler), SIG_ERR);
 }
 HOOK_EXPORT sighandler_t bsd_signal(int number, sighandler_t handler) noexcept {
   lifecycle::be_resolved();
+  expect(handler);
   return is_ours(number) ? handle_as_bsd(number, handler) : real.bsd_signal(number, handler);
 }
 HOOK_EXPORT sighandler_t ssignal(int number, sighandler_t handler) noexcept {
   lifecycle::be_resolved();
+  expect(handler);
   return is_ours(number) ? handle_as_bsd(number, handler) : real.ssignal(number, handler);
 }
 
 HOOK_EXPORT sighandler_t sysv_signal(int number, sighandler_t handler) noexcept {
   lifecycle::be_resolved();
+  expect(handler);
   return is_ours(number) ? handle_as_system_v(number, handler) : real.sysv_signal(number, handler);
 }
 HOOK_EXPORT sighandler_t __sysv_signal(int number, sighandler_t handler) noexcept {
   lifecycle::be_resolved();
+  expect(handler);
   return is_ours(number) ? handle_as_system_v(number, handler) : real.__sysv_signal(number, handler);
 }
 
 HOOK_EXPORT sighandler_t sigset(int number, sighandler_t handler) noexcept {
   lifecycle::be_resolved();
+  expect(handler);
   if (!is_ours(number)) return real.sigset(number, handler);
   const sigset_t itself = {{sys::signal_bit(number)}};
   sigset_t blocked;

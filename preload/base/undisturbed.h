@@ -1,4 +1,5 @@
 #pragma once
+#include <atomic>
 #include <csignal>
 
 #include "preload/base/sys.h"
@@ -9,8 +10,12 @@ namespace poireau {
 /// return to what was interrupted: that must not find that others have put right what it was at.
 class Undisturbed {
  public:
+  /// Whether the program has ever set a handler; there is nothing to be done before.
+  static inline constinit std::atomic<bool> handlers{false};
+
   /// `may_ask`: no filter of system calls is in the way.
-  explicit Undisturbed(bool may_ask) noexcept : holds_(may_ask && sys::block_signals(~kFaults, before_)) {}
+  explicit Undisturbed(bool may_ask) noexcept
+      : holds_(handlers.load(std::memory_order_relaxed) && may_ask && sys::block_signals(~kFaults, before_)) {}
   ~Undisturbed() {
     if (holds_) sys::set_blocked_signals(before_);
   }
