@@ -7,13 +7,22 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstddef>
 
 #include "preload/base/context_x86_64.h"
 #include "preload/base/sys.h"
+#include "preload/thread.h"
+
+namespace poireau::repeat {
+namespace {
+struct Waiting;
+}
+}  // namespace poireau::repeat
 
 extern "C" {
-[[gnu::visibility("hidden")]] long poireau_repeat(long number, const unsigned long* arguments) noexcept;
-[[gnu::visibility("hidden")]] extern const char poireau_repeated[];
+[[gnu::visibility("hidden")]] extern const char poireau_wait_here[], poireau_repeated[];
+[[gnu::visibility("hidden")]] int64_t poireau_wait_on(poireau::repeat::Waiting& call) noexcept;
+[[gnu::visibility("hidden")]] int64_t poireau_repeat(int64_t number, const unsigned long* arguments) noexcept;
 }
 
 namespace poireau::repeat {
@@ -61,30 +70,49 @@ int64_t limit_of(const Limit& limit, const Arguments& given) noexcept {
   return time->tv_sec > INT32_MAX ? -1 : time->tv_sec * kNanosecond + time->tv_nsec;
 }
 
+/// What the code below finds on the stack of who was interrupted.
+struct Waiting {
+  uint64_t instruction, stack;  // where to go on, and with which
+  Arguments given;
+  int64_t number, end;
+  const Limit* limit;
+  timespec rest;
+  alignas(16) std::byte registers[512];  // that calls may change, of the other kind
+};
+static_assert(offsetof(Waiting, given) == 16 && offsetof(Waiting, registers) == 112);
+
+constexpr int kRegisters[] = {REG_RDI, REG_RSI, REG_RDX, REG_R10, REG_R8, REG_R9};
+
+/// Below what a function may use without saying so; nullptr: there may be no room. If we are on that stack, there is.
+Waiting* place_for(const ucontext_t* context) noexcept {
+  constexpr uintptr_t kRedZone = 128, kOurs = 1024;
+  const uintptr_t sp = context::stack_pointer(context);
+  const bool elsewhere = (context->uc_stack.ss_flags & SS_DISABLE) == 0;
+  if (elsewhere && !may_grow_down(sp, kRedZone + sizeof(Waiting) + kOurs)) return nullptr;
+  return reinterpret_cast<Waiting*>((sp - kRedZone - sizeof(Waiting)) & -uintptr_t{alignof(Waiting)});
+}
+
 }  // namespace
 
 bool wait_on(ucontext_t* context, int64_t number) noexcept {
   const auto* const limit =
       std::find_if(std::begin(kLimits), std::end(kLimits), [&](const Limit& each) { return each.number == number; });
-  // On a signal stack there may be no room for the program's handlers behind ours.
-  if (limit == std::end(kLimits) || (context->uc_stack.ss_flags & SS_DISABLE) == 0) return false;
-  constexpr int kRegisters[] = {REG_RDI, REG_RSI, REG_RDX, REG_R10, REG_R8, REG_R9};
+  if (limit == std::end(kLimits)) return false;
+  auto& registers = context->uc_mcontext.gregs;
   Arguments given;
-  for (int i = 0; i < 6; ++i) given[i] = static_cast<unsigned long>(context->uc_mcontext.gregs[kRegisters[i]]);
+  for (int i = 0; i < 6; ++i) given[i] = static_cast<unsigned long>(registers[kRegisters[i]]);
   const int64_t length = is_relative(number, given) ? limit_of(*limit, given) : -1;
   const int64_t now = sys::monotonic_time();
-  if (length < 0 || now == 0) return false;
-  const int64_t end = now + length;
-  sys::set_blocked_signals(context->uc_sigmask.__val[0]);
-  int64_t result;
-  do {
-    const int64_t left = std::max<int64_t>(end - sys::monotonic_time(), 0);
-    const timespec rest{left / kNanosecond, left % kNanosecond};
-    given[limit->at] = limit->milliseconds ? static_cast<unsigned long>((left + kMillisecond - 1) / kMillisecond)
-                                           : reinterpret_cast<unsigned long>(&rest);
-    result = poireau_repeat(number, given);
-  } while (result == kAgain);
-  context->uc_mcontext.gregs[REG_RAX] = result;
+  Waiting* const place = length < 0 || now == 0 ? nullptr : place_for(context);
+  if (place == nullptr) return false;
+  place->instruction = static_cast<uint64_t>(registers[REG_RIP]);
+  place->stack = static_cast<uint64_t>(registers[REG_RSP]);
+  std::copy_n(given, 6, place->given);
+  place->number = number;
+  place->end = now + length;
+  place->limit = limit;
+  registers[REG_RIP] = reinterpret_cast<greg_t>(poireau_wait_here);
+  registers[REG_RSP] = reinterpret_cast<greg_t>(place);
   return true;
 }
 
@@ -98,7 +126,53 @@ void wait_again(ucontext_t* context) noexcept {
 
 }  // namespace poireau::repeat
 
+int64_t poireau_wait_on(poireau::repeat::Waiting& call) noexcept {
+  using namespace poireau::repeat;
+  Arguments given;
+  std::copy_n(call.given, 6, given);
+  unsigned long& limit = given[call.limit->at];
+  int64_t result;
+  do {
+    const int64_t left = std::max<int64_t>(call.end - poireau::sys::monotonic_time(), 0);
+    call.rest = {left / kNanosecond, left % kNanosecond};
+    limit = call.limit->milliseconds ? static_cast<unsigned long>((left + kMillisecond - 1) / kMillisecond)
+                                     : reinterpret_cast<unsigned long>(&call.rest);
+    result = poireau_repeat(call.number, given);
+  } while (result == kAgain);
+  return result;
+}
+
+// poireau_wait_here begins where the call would have returned to, with its Waiting on top of the stack, and ends there:
+// its caller is whom the signal interrupted. The frame's address, and that of where to go on, lie in Waiting.
 __asm__(R"(
+  .pushsection .text.poireau_wait_here, "ax", @progbits
+  .hidden poireau_wait_here
+  .globl poireau_wait_here
+  .type poireau_wait_here, @function
+poireau_wait_here:
+  .cfi_startproc
+  .cfi_signal_frame
+  .cfi_escape 0x0f, 3, 0x77, 8, 0x06
+  .cfi_escape 0x10, 16, 2, 0x77, 0
+  fxsave64 112(%rsp)
+  mov %rsp, %rdi
+  call poireau_wait_on
+  fxrstor64 112(%rsp)
+  mov 16(%rsp), %rdi
+  mov 24(%rsp), %rsi
+  mov 32(%rsp), %rdx
+  mov 40(%rsp), %r10
+  mov 48(%rsp), %r8
+  mov 56(%rsp), %r9
+  mov (%rsp), %rcx
+  mov 8(%rsp), %rsp
+  .cfi_def_cfa %rsp, 0
+  .cfi_register 16, 2
+  jmp *%rcx
+  .cfi_endproc
+  .size poireau_wait_here, . - poireau_wait_here
+  .popsection
+
   .pushsection .text.poireau_repeat, "ax", @progbits
   .hidden poireau_repeat
   .globl poireau_repeat

@@ -3,11 +3,11 @@
 
 #include <cstdint>
 
-/// Goes on waiting in place of a call with a time limit that a signal of ours has ended, from within the handler: made
-/// again as it was, the call would begin to wait anew at each sweep.
+/// Goes on waiting in place of a call with a time limit that a signal of ours has ended, after our handler and beneath
+/// whom it interrupted: made again as it was, the call would begin to wait anew at each sweep.
 namespace poireau::repeat {
 
-/// Whether the call of that number is done with, and its result where it belongs. False: make it again.
+/// Whether somebody will, for the call of that number. False: make it again.
 [[nodiscard]] bool wait_on(ucontext_t* context, int64_t number) noexcept;
 
 /// If it is this that was interrupted, by a signal of ours: it goes on.

@@ -118,6 +118,10 @@ bool reach(StackPages& pages, uintptr_t end) noexcept {
   return got == wanted;
 }
 
+bool may_grow_down(uintptr_t sp, size_t bytes) noexcept {
+  return may_ask() && top_of(sp) != 0 && ask_down(page_of(sp) + kPage, page_of(sp - bytes)) == page_of(sp - bytes);
+}
+
 bool room_on_stack(size_t bytes) noexcept {
   const auto here = reinterpret_cast<uintptr_t>(__builtin_frame_address(0));
   StackPages pages = known();

@@ -12,6 +12,9 @@ void forget_thread_number() noexcept;
 /// Asks the kernel, but not again for the same pages; true where it may not be asked.
 [[nodiscard]] bool room_on_stack(size_t bytes) noexcept;
 
+/// Whether that is the thread's own stack pointer, not a signal's or a fiber's, with this much left below.
+[[nodiscard]] bool may_grow_down(uintptr_t sp, size_t bytes) noexcept;
+
 /// Whole pages in one piece, all of them readable; all zero: none.
 struct StackPages {
   uintptr_t begin = 0, end = 0;

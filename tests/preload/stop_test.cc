@@ -12,6 +12,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
+#include <sys/mman.h>
 #include <sys/msg.h>
 #include <sys/select.h>
 #include <sys/sem.h>
@@ -30,6 +31,7 @@
 #include <functional>
 #include <string_view>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "preload/clock.h"
@@ -304,12 +306,28 @@ TEST_F(Stop, NoCallThatWaitsWithATimeoutNoticesIt) {
   }
 }
 
-TEST_F(Stop, ATimeLimitPassesHoweverOftenThreadsAreStopped) {
+/// As runtimes give one to each of their threads.
+void have_signal_stack() {
+  thread_local bool has = false;
+  constexpr size_t kSize = 16 << 10;
+  if (std::exchange(has, true)) return;
+  void* const memory = mmap(nullptr, kSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  const stack_t stack{memory, 0, kSize};
+  ASSERT_EQ(sigaltstack(&stack, nullptr), 0);
+}
+
+class StopWaiting : public Stop, public testing::WithParamInterface<bool> {};
+
+TEST_P(StopWaiting, ATimeLimitPassesHoweverOftenThreadsAreStopped) {
   make_what_they_wait_for();
   for (const Wait& wait : kWaits) {
     if (std::string_view(wait.name).starts_with("recv")) continue;  // its limit is the socket's
     SCOPED_TRACE(wait.name);
-    Background background(wait.once);
+    const std::function<bool()> once = [&] {
+      if (GetParam()) have_signal_stack();
+      return wait.once();
+    };
+    Background background(once);
     const auto began = steady_clock::now();
     while (background.done() < 2 && steady_clock::now() - began < std::chrono::seconds(2)) {
       stop_once();
@@ -319,6 +337,35 @@ TEST_F(Stop, ATimeLimitPassesHoweverOftenThreadsAreStopped) {
     EXPECT_EQ(background.error(), 0);
   }
 }
+
+TEST_P(StopWaiting, WhoWaitsCanBeCancelled) {
+  make_what_they_wait_for();
+  static std::atomic<int> unwound;
+  unwound = 0;
+  for (int i = 0; i < 20; ++i) {
+    std::atomic<bool> waiting{false};
+    std::thread thread([&] {
+      struct Witness {
+        ~Witness() { ++unwound; }
+      } witness;
+      if (GetParam()) have_signal_stack();
+      waiting = true;
+      pollfd none{silent[0], POLLIN, 0};
+      poll(&none, 1, 60'000);
+    });
+    while (!waiting) sched_yield();
+    for (int n = 0; n < i % 4; ++n) {
+      usleep(500);
+      stop_once();
+    }
+    pthread_cancel(thread.native_handle());
+    thread.join();
+    EXPECT_EQ(unwound, i + 1);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Stacks, StopWaiting, testing::Bool(),
+                         [](const auto& info) { return info.param ? "OfSignals" : "Plain"; });
 
 /// Calls that wait until somebody else does something, which `release` is.
 struct Call {
