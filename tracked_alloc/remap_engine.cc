@@ -69,9 +69,12 @@ void choose(Engine wanted) noexcept {
 const Kind& kind() noexcept { return *chosen; }
 
 bool close(runs::Run& run, unsigned block, unsigned count) noexcept {
-  if (chosen == &kNone || arena::sealed() || !is_entered(run)) return false;
+  if (chosen == &kNone || arena::sealed()) return false;
   const Range first = block_of(run, block);
-  if (!chosen->close(first.at, first.size * count)) return false;
+  // Once more in the child of a handler that came between and forked: there the run's pages are new.
+  do {
+    if (!is_entered(run) || !chosen->close(first.at, first.size * count)) return false;
+  } while (run.engine.load(std::memory_order_acquire) == runs::strange);
   run.single.fetch_add(count, std::memory_order_relaxed);
   runs::sums.single.fetch_add(count * uint64_t{runs::shape_of(run).capacity}, std::memory_order_relaxed);
   runs::sums.closed.fetch_add(count, std::memory_order_relaxed);
