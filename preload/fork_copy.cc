@@ -120,6 +120,7 @@ void before() noexcept {
   if (!in_time(kOthers, be_the_forker)) return;
   programs_errno = errno;
   const bool held = in_time(kOthers, hold_others) && *others;
+  remap::take_stack_apart();
   copied = have_stage() && held && remap::before_fork();
   if (held) others->go_on_after(kBeforeFork);
   errno = 0;  // libc's fork will say whether there is a child

@@ -106,6 +106,10 @@ void forked(runs::Run& run) noexcept {
   }
 }
 
+void enter_again(const runs::Run& run, uintptr_t at, size_t size) noexcept {
+  if (run.engine.load(std::memory_order_acquire) == runs::entered) static_cast<void>(chosen->enter(pointer(at), size));
+}
+
 bool may_move(const runs::Run& run) noexcept {
   return chosen->moves || run.engine.load(std::memory_order_acquire) == runs::strange;
 }
