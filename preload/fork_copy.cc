@@ -95,7 +95,7 @@ Stage wait_while(Stage one, Stage other, int milliseconds) noexcept {
 
 /// Returns whether the child has come apart as it should.
 bool wait_for_child(bool held) noexcept {
-  tell(held ? whole : late);
+  if (change(waiting, held ? whole : late)) sys::wake_all(*stage);  // else it has not waited for that
   if (wait_while(whole, late, kChild) == whole && change(whole, late)) return false;
   return wait_while(swapping, late, stage->load() == late ? 1 : kAtWork) == apart && held;
 }
