@@ -82,13 +82,13 @@ bool change(Stage from, Stage to) noexcept {
   return stage->compare_exchange_strong(before, to);
 }
 
-/// Waits as long as it is one of two.
-Stage wait_while(Stage one, Stage other, int milliseconds) noexcept {
+/// Waits as long as it is one of two, and as there is somebody to change that.
+Stage wait_while(Stage one, Stage other, int milliseconds, bool (*in_vain)() noexcept) noexcept {
   uint32_t now;
   for (int left = milliseconds;; --left) {
     now = stage->load(std::memory_order_acquire);
     if ((now != one && now != other) || left == 0) break;
-    if (!sys::wait_while(*stage, now, kMillisecond) && sys::childless()) break;
+    if (!sys::wait_while(*stage, now, kMillisecond) && in_vain()) break;
   }
   return static_cast<Stage>(now);
 }
@@ -96,8 +96,8 @@ Stage wait_while(Stage one, Stage other, int milliseconds) noexcept {
 /// Returns whether the child has come apart as it should.
 bool wait_for_child(bool held) noexcept {
   if (change(waiting, held ? whole : late)) sys::wake_all(*stage);  // else it has not waited for that
-  if (wait_while(whole, late, kChild) == whole && change(whole, late)) return false;
-  return wait_while(swapping, late, stage->load() == late ? 1 : kAtWork) == apart && held;
+  if (wait_while(whole, late, kChild, sys::childless) == whole && change(whole, late)) return false;
+  return wait_while(swapping, late, stage->load() == late ? 1 : kAtWork, sys::childless) == apart && held;
 }
 
 void come_apart() noexcept {
@@ -107,7 +107,10 @@ void come_apart() noexcept {
 void stay() noexcept {}
 
 /// The parent's word, which is on its way.
-bool parent_holds() noexcept { return stage != nullptr && wait_while(waiting, waiting, kChild) == whole; }
+bool parent_holds() noexcept {
+  constexpr auto kNever = []() noexcept { return false; };
+  return stage != nullptr && wait_while(waiting, waiting, kChild, kNever) == whole;
+}
 
 }  // namespace
 
