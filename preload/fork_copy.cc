@@ -147,13 +147,18 @@ void in_parent() noexcept {
 }
 
 void in_child() noexcept {
-  const bool seen = forker.exchange(0) == self();
+  // In a handler that interrupted a fork: that one goes on here, too, and is seen again.
+  const bool inner = forking() && within != 0, seen = !inner && forking();
+  if (inner)
+    --within;
+  else
+    forker = 0;
   if (seen) errno = programs_errno;
   stop::forked();
   sweep::forked();
   if (!seen) others = nullptr;
-  const bool may_swap = seen && within == 0 && copied && parent_holds() && change(whole, swapping);
-  within = 0;
+  const bool may_swap = seen && copied && parent_holds() && change(whole, swapping);
+  if (!inner) within = 0;
   if (!remap::begun()) return;
   const bool done = remap::after_fork_in_child(may_swap, seen ? come_apart : stay);
   torn_copies.store(done && may_swap ? 0 : 1, std::memory_order_relaxed);
