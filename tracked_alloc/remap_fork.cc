@@ -188,8 +188,7 @@ bool show_all() noexcept {
     if (first == 0) return;
     const uintptr_t at = places::address_of(first), end = at + (kPage << run.shift);
     if (own_stack.at >= at && own_stack.at < end) {
-      done &= show(run, at, at, own_stack.at) && put_stack_back() &&
-              show(run, at, own_stack.at + own_stack.size, end);
+      done &= show(run, at, at, own_stack.at) && put_stack_back() && show(run, at, own_stack.at + own_stack.size, end);
       engines::forked(run);
     } else if (!show(run, at, at, end)) {
       sys::unmap(reinterpret_cast<void*>(at), kPage << run.shift);  // rather than the parent's
