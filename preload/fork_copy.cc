@@ -82,22 +82,22 @@ bool change(Stage from, Stage to) noexcept {
   return stage->compare_exchange_strong(before, to);
 }
 
-/// Waits as long as it is one of two.
-Stage wait_while(Stage one, Stage other, int milliseconds) noexcept {
+/// Waits as long as it is one of two, and as there is somebody to change that.
+Stage wait_while(Stage one, Stage other, int milliseconds, bool (*in_vain)() noexcept) noexcept {
   uint32_t now;
   for (int left = milliseconds;; --left) {
     now = stage->load(std::memory_order_acquire);
     if ((now != one && now != other) || left == 0) break;
-    if (!sys::wait_while(*stage, now, kMillisecond) && sys::childless()) break;
+    if (!sys::wait_while(*stage, now, kMillisecond) && in_vain()) break;
   }
   return static_cast<Stage>(now);
 }
 
 /// Returns whether the child has come apart as it should.
 bool wait_for_child(bool held) noexcept {
-  tell(held ? whole : late);
-  if (wait_while(whole, late, kChild) == whole && change(whole, late)) return false;
-  return wait_while(swapping, late, stage->load() == late ? 1 : kAtWork) == apart && held;
+  if (change(waiting, held ? whole : late)) sys::wake_all(*stage);  // else it has not waited for that
+  if (wait_while(whole, late, kChild, sys::childless) == whole && change(whole, late)) return false;
+  return wait_while(swapping, late, stage->load() == late ? 1 : kAtWork, sys::childless) == apart && held;
 }
 
 void come_apart() noexcept {
@@ -107,7 +107,10 @@ void come_apart() noexcept {
 void stay() noexcept {}
 
 /// The parent's word, which is on its way.
-bool parent_holds() noexcept { return stage != nullptr && wait_while(waiting, waiting, kChild) == whole; }
+bool parent_holds() noexcept {
+  constexpr auto kNever = []() noexcept { return false; };
+  return stage != nullptr && wait_while(waiting, waiting, kChild, kNever) == whole;
+}
 
 }  // namespace
 
@@ -120,6 +123,7 @@ void before() noexcept {
   if (!in_time(kOthers, be_the_forker)) return;
   programs_errno = errno;
   const bool held = in_time(kOthers, hold_others) && *others;
+  remap::take_stack_apart();
   copied = have_stage() && held && remap::before_fork();
   if (held) others->go_on_after(kBeforeFork);
   errno = 0;  // libc's fork will say whether there is a child
@@ -143,13 +147,18 @@ void in_parent() noexcept {
 }
 
 void in_child() noexcept {
-  const bool seen = forker.exchange(0) == self();
+  // In a handler that interrupted a fork: that one goes on here, too, and is seen again.
+  const bool inner = forking() && within != 0, seen = !inner && forking();
+  if (inner)
+    --within;
+  else
+    forker = 0;
   if (seen) errno = programs_errno;
   stop::forked();
   sweep::forked();
   if (!seen) others = nullptr;
-  const bool may_swap = seen && within == 0 && copied && parent_holds() && change(whole, swapping);
-  within = 0;
+  const bool may_swap = seen && copied && parent_holds() && change(whole, swapping);
+  if (!inner) within = 0;
   if (!remap::begun()) return;
   const bool done = remap::after_fork_in_child(may_swap, seen ? come_apart : stay);
   torn_copies.store(done && may_swap ? 0 : 1, std::memory_order_relaxed);

@@ -69,9 +69,12 @@ void choose(Engine wanted) noexcept {
 const Kind& kind() noexcept { return *chosen; }
 
 bool close(runs::Run& run, unsigned block, unsigned count) noexcept {
-  if (chosen == &kNone || arena::sealed() || !is_entered(run)) return false;
+  if (chosen == &kNone || arena::sealed()) return false;
   const Range first = block_of(run, block);
-  if (!chosen->close(first.at, first.size * count)) return false;
+  // Once more in the child of a handler that came between and forked: there the run's pages are new.
+  do {
+    if (!is_entered(run) || !chosen->close(first.at, first.size * count)) return false;
+  } while (run.engine.load(std::memory_order_acquire) == runs::strange);
   run.single.fetch_add(count, std::memory_order_relaxed);
   runs::sums.single.fetch_add(count * uint64_t{runs::shape_of(run).capacity}, std::memory_order_relaxed);
   runs::sums.closed.fetch_add(count, std::memory_order_relaxed);
@@ -101,6 +104,10 @@ void forked(runs::Run& run) noexcept {
     run.single.fetch_sub(n - first, std::memory_order_relaxed);
     runs::sums.single.fetch_sub((n - first) * uint64_t{runs::shape_of(run).capacity}, std::memory_order_relaxed);
   }
+}
+
+void enter_again(const runs::Run& run, uintptr_t at, size_t size) noexcept {
+  if (run.engine.load(std::memory_order_acquire) == runs::entered) static_cast<void>(chosen->enter(pointer(at), size));
 }
 
 bool may_move(const runs::Run& run) noexcept {

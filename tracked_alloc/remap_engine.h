@@ -29,6 +29,8 @@ void choose(Engine wanted) noexcept;
 [[nodiscard]] bool open(runs::Run& run, unsigned block) noexcept;
 /// In a fork child, where the run's pages are new and open: closes what was closed.
 void forked(runs::Run& run) noexcept;
+/// Some of its pages have been shown anew, and are open; those of live blocks.
+void enter_again(const runs::Run& run, uintptr_t at, size_t size) noexcept;
 [[nodiscard]] bool may_move(const runs::Run& run) noexcept;
 /// Opens all of its pages: after the run has been moved, or while all of its blocks are to be given out.
 [[nodiscard]] bool let_go(runs::Run& run) noexcept;

@@ -162,14 +162,35 @@ void renew_noise() noexcept {
   });
 }
 
+/// The block that the stack of who forks lies in, and that is not shared meanwhile.
+struct OwnStack {
+  uintptr_t at;
+  size_t size, offset;  // offset: of its pages, in the arena
+};
+constinit OwnStack own_stack{};
+
+/// It is shared again, with what is there now.
+bool put_stack_back() noexcept {
+  void* const pages = const_cast<std::byte*>(arena::read(own_stack.offset));
+  return sys::replace(reinterpret_cast<void*>(own_stack.at), own_stack.size, pages, sys::Replacing::show);
+}
+
+/// Pages [begin, end) of the run.
+bool show(const runs::Run& run, uintptr_t at, uintptr_t begin, uintptr_t end) noexcept {
+  return begin == end || arena::show(run.offset + (begin - at), (end - begin) / kPage, begin);
+}
+
 /// Shows the copy wherever the parent's arena was shown.
 bool show_all() noexcept {
   bool done = true;
   runs::for_each([&](runs::Run& run) {
     const size_t first = run.first.load(std::memory_order_relaxed);
     if (first == 0) return;
-    const uintptr_t at = places::address_of(first);
-    if (!arena::show(run.offset, size_t{1} << run.shift, at)) {
+    const uintptr_t at = places::address_of(first), end = at + (kPage << run.shift);
+    if (own_stack.at >= at && own_stack.at < end) {
+      done &= show(run, at, at, own_stack.at) && put_stack_back() && show(run, at, own_stack.at + own_stack.size, end);
+      engines::forked(run);
+    } else if (!show(run, at, at, end)) {
       sys::unmap(reinterpret_cast<void*>(at), kPage << run.shift);  // rather than the parent's
       done = false;
     } else {
@@ -181,9 +202,29 @@ bool show_all() noexcept {
 
 }  // namespace
 
+void take_stack_apart() noexcept {
+  own_stack = {};
+  const auto here = reinterpret_cast<uintptr_t>(__builtin_frame_address(0));
+  const places::Spot spot = owns(here) ? places::spot_of(here) : places::Spot{};
+  if (!spot.place.there() || spot.place.gone()) return;
+  const uintptr_t at = places::address_of(spot.group);
+  const size_t group = kShapes[spot.place.shape()].group, size = group * kPage;
+  void* const pages = sys::map(size);
+  if (pages == nullptr) return;
+  if (sys::replace(reinterpret_cast<void*>(at), size, pages, sys::Replacing::move))
+    own_stack = {at, size, runs::run(spot.place.run()).offset + spot.number * size};
+  else
+    sys::unmap(pages, size);
+}
+
 bool before_fork() noexcept { return !begun() || copy_all(); }
 
-void after_fork_in_parent() noexcept { arena::drop_copy(); }
+void after_fork_in_parent() noexcept {
+  arena::drop_copy();
+  if (own_stack.size == 0 || !put_stack_back()) return;
+  engines::enter_again(runs::run(places::spot_of(own_stack.at).place.run()), own_stack.at, own_stack.size);
+  own_stack = {};
+}
 
 bool after_fork_in_child(bool whole, void (*apart)() noexcept) noexcept {
   if (whole)
@@ -194,7 +235,9 @@ bool after_fork_in_child(bool whole, void (*apart)() noexcept) noexcept {
   apart();
   places::forked();
   stripes::forked();
-  if (!copied || !arena::adopt_copy() || !show_all()) {
+  const bool done = copied && arena::adopt_copy() && show_all();
+  own_stack = {};
+  if (!done) {
     tidy::place_nothing();
     arena::seal(true);  // memory that we gave back would be the parent's
     return false;

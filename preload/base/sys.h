@@ -47,6 +47,10 @@ enum class Advice { forget, never_huge, never_dump, dump, guard, unguard, remove
 [[nodiscard]] void* map_file_closed_at(int descriptor, void* at, size_t size) noexcept;
 /// Shows what is at `from`, shared memory, also at `to`, in place of what is there.
 [[nodiscard]] bool show_also(void* from, size_t size, void* to) noexcept;
+/// Copies what is at `at` to these pages of the same size, and puts them there: shared ones also (show), others
+/// instead. The stack may lie there: nothing is written between.
+enum class Replacing { move, show };
+[[nodiscard]] bool replace(void* at, size_t size, void* with, Replacing how) noexcept;
 /// Whether the page there has memory, mapped or not; what is swapped out has none. The error's number; 0: done.
 [[nodiscard]] int is_in_memory(void* page, bool& out) noexcept;
 /// Like `watch`, for shared memory: also of pages that only this mapping of it hasn't got. `proceed` gives it those.

@@ -166,6 +166,27 @@ bool show_also(void* from, size_t size, void* to) noexcept {
   return call(SYS_mremap, number(from), 0, static_cast<long>(size), MREMAP_MAYMOVE | MREMAP_FIXED, number(to)) >= 0;
 }
 
+bool replace(void* at, size_t size, void* with, Replacing how) noexcept {
+  if (fault::due() != 0) return false;
+  register long r10 asm("r10") = MREMAP_MAYMOVE | MREMAP_FIXED;
+  register void* r8 asm("r8") = at;
+  register void* old asm("r9") = with;
+  register size_t old_size asm("rbx") = how == Replacing::move ? size : 0;
+  const void* from = at;
+  void* to = with;
+  size_t words = size / sizeof(uint64_t);
+  long result;
+  asm volatile(
+      "rep movsq\n\t"
+      "mov %[old], %%rdi\n\t"
+      "mov %[old_size], %%rsi\n\t"
+      "syscall"
+      : "=a"(result), "+D"(to), "+S"(from), "+c"(words)
+      : "0"(SYS_mremap), [old] "r"(old), [old_size] "r"(old_size), "d"(size), "r"(r10), "r"(r8)
+      : "r11", "memory", "cc");
+  return result >= 0;
+}
+
 int is_in_memory(void* page, bool& out) noexcept {
   unsigned char residence = 0;
   const long error = call(SYS_mincore, number(page), 1, number(&residence));

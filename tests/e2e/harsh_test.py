@@ -21,7 +21,16 @@ SETTINGS = {
     "runs": {"POIREAU_GUARD_MECHANISM": "mprotect", "POIREAU_REVOKE": "runs"},
 }
 # How often, in `make soak`; for "many" as many threads at once, for "maps" so many mappings of the program's own.
-TIMES = {"forks": 100, "cancel": 200, "threads": 5000, "spawns": 50, "clones": 100, "exec": 1, "overflow": 50}
+TIMES = {
+    "forks": 100,
+    "stacks": 500,
+    "cancel": 200,
+    "threads": 5000,
+    "spawns": 50,
+    "clones": 100,
+    "exec": 1,
+    "overflow": 50,
+}
 FIXED = {"many": 1000, "maps": 32000}
 EACH = [
     pytest.param(setting, what, marks=[] if setting == "governed" else pytest.mark.soak)

@@ -167,6 +167,31 @@ static void children(int n) { /* of handlers, that go on with what these interru
   setitimer(ITIMER_VIRTUAL, &it, NULL);
 }
 
+static void on_own_stack(int s) {
+  volatile char mine[2000];
+  memset((char*)mine, 7, sizeof mine);
+  fork_here(s);
+  for (unsigned i = 0; i < sizeof mine; ++i) check(mine[i] == 7);
+}
+static void stacks(int n) { /* of signals, in blocks: a child forked there goes on with its own */
+  sigaction(SIGUSR1, &(struct sigaction){.sa_handler = on_own_stack, .sa_flags = SA_ONSTACK}, NULL);
+  pthread_t t;
+  start(&t, 1);
+  struct set* s = calloc(1, sizeof *s);
+  uint32_t seed = 5;
+  for (int i = 0; i < n; ++i) {
+    size_t size = 24000 + (size_t)(i % 6) * 7000;
+    stack_t own = {.ss_sp = malloc(size), .ss_size = size}, none = {.ss_flags = SS_DISABLE};
+    check(sigaltstack(&own, NULL) == 0);
+    raise(SIGUSR1);
+    check(sigaltstack(&none, NULL) == 0);
+    free(own.ss_sp);
+    churn(s, &seed, 100);
+    if (is_child) _exit(0);
+  }
+  stop(&t, 1);
+}
+
 static void* cancelled(void* arg) {
   (void)arg;
   int old;
@@ -411,6 +436,8 @@ int main(int c, char** v) {
     signals(n);
   else if (!strcmp(w, "children"))
     children(n);
+  else if (!strcmp(w, "stacks"))
+    stacks(n);
   else if (!strcmp(w, "cancel"))
     cancel(n);
   else if (!strcmp(w, "threads"))
