@@ -4,13 +4,14 @@ signals, overflown stacks, libraries that go. The program says what it says bare
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
 
 import pytest
 
-from tests.conftest import clean_environment
+from tests.conftest import SOAK, clean_environment
 from tests.control_client import listening
 
 PROTECTED = {"POIREAU_PROTECT": "all"}
@@ -74,6 +75,30 @@ OF_HANDLERS = {name: PROTECTED | more for name, more in SETTINGS.items()} | {
 def test_a_child_of_a_handler_may_go_on_with_what_that_interrupted(program, same_as_bare, scale, setting):
     command = [program("harsh.c", "-O1", "-w"), "children", str(scale(1500))]
     assert same_as_bare(command, OF_HANDLERS[setting], timeout=300).stdout == "children done\n"
+
+
+# What is stepped through: the size of its blocks, and how many; `pairs` and `malloc` come to where there are no more.
+STEPPED = {"pairs": (64, 70), "malloc": (3000, 100), "frees": (60000, 40), "zeroed": (100, 70), "grows": (100, 60)}
+STEPPED |= {"forks": (64, 3)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("setting", "what"),
+    [
+        pytest.param(setting, what, marks=[] if setting == "governed" or what == "pairs" else pytest.mark.soak)
+        for setting in OF_HANDLERS
+        for what in STEPPED
+    ],
+)
+def test_whatever_instruction_is_interrupted_the_child_goes_on(program, run_preloaded, exercised, scale, setting, what):
+    stride, most = (1, 5000) if SOAK else (47, 150)
+    command = [program("stepped.c", "-O1"), what, *map(str, (*STEPPED[what], stride, most))]
+    done = run_preloaded(command, OF_HANDLERS[setting] | {"POIREAU_ON_ERROR": "abort"}, timeout=300)
+    assert (done.returncode, done.stderr) == (0, "") and re.fullmatch(r"\d+ signals\n", done.stdout), done
+    came = int(done.stdout.split()[0])
+    assert came > 5
+    exercised.count("signals at instructions", setting, came)
 
 
 def test_who_is_killed_leaves_nothing(program, library):
