@@ -153,7 +153,7 @@ struct Fault {
 /// after it failed. Once: should the same thread come back with the same, it is something else.
 bool worth_repeating(const Fault& fault) noexcept {
   static constinit std::atomic<uint64_t> repeated[16]{};
-  const auto thread = scramble(reinterpret_cast<uintptr_t>(__builtin_thread_pointer()));
+  const auto thread = scramble(cpu::thread_pointer());
   const uint64_t that = scramble(thread ^ scramble(fault.address ^ scramble(context::instruction(fault.context))));
   auto& last = repeated[thread % 16];
   if (last.exchange(that) != that) return true;

@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <new>
 
+#include "preload/base/cpu.h"
 #include "preload/base/sys.h"
 #include "preload/sandbox.h"
 #include "preload/stop.h"
@@ -27,7 +28,7 @@ enum Stage : uint32_t { waiting, whole, swapping, late, apart };
 constinit std::atomic<uint32_t>* stage = nullptr;
 
 constinit std::atomic<uint64_t> torn_copies{0};
-constinit std::atomic<uintptr_t> forker{0};  // the thread that forks, by its pointer: it is the same in the child
+constinit std::atomic<uintptr_t> forker{0};  // the thread that forks, by its pointer
 constinit unsigned within = 0;               // forks of it in signal handlers, while it does so
 constinit bool copied = false;
 constinit int programs_errno = 0;
@@ -36,7 +37,6 @@ alignas(stop::Others) constinit std::byte storage[sizeof(stop::Others)];
 constinit stop::Others* others = nullptr;
 
 bool may_ask() noexcept { return sandbox::state() == sandbox::State::open; }
-uintptr_t self() noexcept { return reinterpret_cast<uintptr_t>(__builtin_thread_pointer()); }
 
 /// Tries it, for a while.
 template <typename Step>
@@ -50,7 +50,7 @@ bool in_time(int milliseconds, Step&& step) noexcept {
 
 bool be_the_forker() noexcept {
   uintptr_t nobody = 0;
-  return forker.compare_exchange_strong(nobody, self());
+  return forker.compare_exchange_strong(nobody, cpu::thread_pointer());
 }
 
 bool hold_others() noexcept {
@@ -167,7 +167,7 @@ void in_child() noexcept {
   let_others_go();
 }
 
-bool forking() noexcept { return forker.load(std::memory_order_relaxed) == self(); }
+bool forking() noexcept { return forker.load(std::memory_order_relaxed) == cpu::thread_pointer(); }
 
 uint64_t torn() noexcept { return torn_copies.load(std::memory_order_relaxed); }
 

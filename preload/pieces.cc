@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "preload/base/cpu.h"
 #include "preload/base/sys.h"
 #include "preload/kinds.h"
 #include "preload/sandbox.h"
@@ -143,7 +144,7 @@ bool show(const Memory& memory, const Words& words, Show& show) noexcept {
 
 bool on_stack(uintptr_t address) noexcept {
   const auto here = reinterpret_cast<uintptr_t>(__builtin_frame_address(0));
-  const auto thread = reinterpret_cast<uintptr_t>(__builtin_thread_pointer());
+  const auto thread = cpu::thread_pointer();
   return address >= here && address < (thread > here ? thread : getauxval(AT_RANDOM));
 }
 

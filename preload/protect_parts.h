@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "config/options.h"
+#include "preload/base/cpu.h"
 #include "preload/notes.h"
 #include "preload/protect.h"
 #include "preload/protect_budget.h"
@@ -29,7 +30,7 @@ struct alignas(64) Counters {
 constexpr unsigned kStripes = 16;
 [[gnu::visibility("hidden")]] extern Counters counters[kStripes];
 [[gnu::always_inline]] inline unsigned stripe() noexcept {
-  return static_cast<unsigned>(reinterpret_cast<uintptr_t>(__builtin_thread_pointer()) * 0x9e3779b97f4a7c15 >> 48);
+  return static_cast<unsigned>(cpu::thread_pointer() * 0x9e3779b97f4a7c15 >> 48);
 }
 inline void add(std::atomic<uint64_t> Counters::*counter, uint64_t amount = 1) noexcept {
   (counters[stripe() % kStripes].*counter).fetch_add(amount, std::memory_order_relaxed);

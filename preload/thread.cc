@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 
+#include "preload/base/cpu.h"
 #include "preload/base/random.h"
 #include "preload/base/sys.h"
 #include "preload/sandbox.h"
@@ -17,7 +18,7 @@ namespace {
 constexpr uint32_t kNotTheKernels = uint32_t{1} << 31;  // above all thread ids
 
 uint32_t derived() noexcept {
-  const auto address = reinterpret_cast<uintptr_t>(__builtin_thread_pointer());
+  const auto address = cpu::thread_pointer();
   return static_cast<uint32_t>(scramble(address)) | kNotTheKernels;
 }
 
@@ -54,7 +55,7 @@ bool readable_page(uintptr_t page) noexcept { return sys::readable(reinterpret_c
 /// that it is taken for the thread's; even then only a damaged one is read beyond its end.
 uintptr_t top_of(uintptr_t sp) noexcept {
   constexpr uintptr_t kMost = 64 << 20;
-  const uintptr_t top = getauxval(AT_RANDOM), own = reinterpret_cast<uintptr_t>(__builtin_thread_pointer());
+  const uintptr_t top = getauxval(AT_RANDOM), own = cpu::thread_pointer();
   if (sp < top && top - sp < kMost) return top;
   return sp < own && own - sp < kMost ? own : 0;
 }

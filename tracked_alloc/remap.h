@@ -172,8 +172,8 @@ void seal(bool sealed) noexcept;
 
 // fork. The memory of remapped blocks is shared, so a child needs a copy of it, and libc writes to blocks in the child
 // before anybody can be asked. So the parent makes the copy, and the child puts right what has changed since.
-/// While the other threads stand still. Where the caller's stack lies in a block (a signal stack, a coroutine's), that
-/// is nobody else's from here on: parent and child each go on with theirs.
+/// Where the caller's stack lies in a block (a signal stack, a coroutine's), that is not shared from here on: parent
+/// and child each go on with theirs.
 void take_stack_apart() noexcept;
 /// While the other threads stand still. False: there is no copy, the child has to make it late.
 bool before_fork() noexcept;

@@ -22,7 +22,7 @@ void forked() noexcept {
   runs::drop_all();
   for (Stripe& stripe : all) {
     const uintptr_t holder = stripe.holder.load(std::memory_order_relaxed);
-    const bool is_lost = holder != 0 && holder != self();  // who held it stood still in the middle
+    const bool is_lost = holder != 0 && holder != cpu::thread_pointer();  // who held it stood still in the middle
     if (is_lost) stripe.holder.store(0, std::memory_order_relaxed);
     for (Current& current : stripe.current) {
       if (is_lost) current = {};

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "preload/base/cpu.h"
 #include "tracked_alloc/remap_runs.h"
 
 /// Where threads take blocks from: each from a stripe, by habit its own. Who finds it held goes to the next, for its
@@ -23,13 +24,12 @@ struct Current {
 
 constexpr unsigned kCount = 32;
 struct alignas(64) Stripe {
-  std::atomic<uintptr_t> holder;        // a thread, by its pointer: it is the same in a fork child; 0: none
+  std::atomic<uintptr_t> holder;        // a thread, by its pointer; 0: none
   std::atomic<uint64_t> placed, asked;  // blocks and their bytes, ever; its holder's to write
   Current current[kShapeCount];
 
   void let_go() noexcept { holder.store(0, std::memory_order_release); }
 };
-inline uintptr_t self() noexcept { return reinterpret_cast<uintptr_t>(__builtin_thread_pointer()); }
 [[gnu::visibility("hidden")]] extern Stripe all[kCount];
 
 /// nullptr: all are held.
@@ -37,7 +37,7 @@ inline Stripe* hold(unsigned number) noexcept {
   for (unsigned i = 0; i < kCount; ++i) {
     Stripe& stripe = all[(number + i) % kCount];
     uintptr_t nobody = 0;
-    if (stripe.holder.compare_exchange_strong(nobody, self(), std::memory_order_acquire)) [[likely]]
+    if (stripe.holder.compare_exchange_strong(nobody, cpu::thread_pointer(), std::memory_order_acquire)) [[likely]]
       return &stripe;
   }
   return nullptr;

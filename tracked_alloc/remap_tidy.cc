@@ -110,8 +110,9 @@ void trim() noexcept {
 
 void seal(bool wanted) noexcept {
   arena::seal(wanted);
-  const Undisturbed undisturbed(!arena::sealed());
-  if (!wanted) runs::move_stuck();
+  if (wanted) return;
+  const Undisturbed undisturbed(true);
+  runs::move_stuck();
 }
 
 }  // namespace poireau::tracked_alloc::remap

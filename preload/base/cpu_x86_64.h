@@ -10,6 +10,9 @@ namespace poireau::cpu {
 /// relocated us, when the offset of our own thread-local state is still unknown; then we count here.
 constexpr ptrdiff_t kUnusedThreadWord = 0x80;
 
+/// The calling thread's, which no other has; in a fork child it is the same.
+inline uintptr_t thread_pointer() noexcept { return reinterpret_cast<uintptr_t>(__builtin_thread_pointer()); }
+
 inline ptrdiff_t offset_from_thread_pointer(const void* thread_local_object) noexcept {
   return reinterpret_cast<intptr_t>(thread_local_object) - reinterpret_cast<intptr_t>(__builtin_thread_pointer());
 }
